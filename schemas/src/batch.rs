@@ -1,0 +1,289 @@
+//! One message of telemetry into events. A message is one event or an array of them; one bad event never costs its siblings.
+//!
+//! Everything whole is decoded in one go; only when that fails is the message walked element by element. Memory stays within a
+//! small factor of the message, whatever lengths its headers claim, and nesting is limited.
+
+use crate::event::{self, Event, EventKind, Kind};
+use crate::time::{DAY, UnixMs};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use std::io::Cursor;
+
+/// How deeply a value may nest.
+const DEPTH_MAX: usize = 64;
+
+/// The media type of MessagePack.
+pub const MSGPACK: &str = "application/msgpack";
+/// The media type of JSON, and what is assumed without a header.
+pub const JSON: &str = "application/json";
+
+/// One event, or one part of a message, that could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Which element of the message, from 0; of a message that is no array, or broken in itself, the place where it broke.
+    pub index: usize,
+    /// The bytes of the element.
+    pub payload: Vec<u8>,
+    /// Why.
+    pub reason: DecodeError,
+}
+
+/// Why bytes are not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not in the format it claims to be.
+    #[error("malformed {format}: {why}")]
+    Malformed {
+        /// `JSON` or `MessagePack`.
+        format: &'static str,
+        /// The parser's word.
+        why: String,
+    },
+    /// The right format, but not the right fields.
+    #[error("not an event of kind `{kind}`: {why}")]
+    Fields {
+        /// The kind its subject names.
+        kind: &'static str,
+        /// Which field, and what is wrong with it.
+        why: String,
+    },
+    /// A value that no mind can work with.
+    #[error("unfit value: {0}")]
+    Unfit(#[from] event::Unfit),
+    /// Another service than its subject says.
+    #[error("its service is `{body}` but its subject says `{subject}`")]
+    Service {
+        /// What the body says.
+        body: String,
+        /// What the subject says.
+        subject: String,
+    },
+    /// Too far ahead.
+    #[error("at_ms {at_ms} is more than a day ahead of log time {log_ms}")]
+    Future {
+        /// What the event says.
+        at_ms: UnixMs,
+        /// Log time.
+        log_ms: UnixMs,
+    },
+    /// A content type nobody knows.
+    #[error("content type `{0}` is neither application/msgpack nor application/json")]
+    ContentType(String),
+    /// The subject is none of ours.
+    #[error("{0}")]
+    Subject(String),
+}
+
+/// The format of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// MessagePack with named fields.
+    MsgPack,
+}
+
+impl Format {
+    /// The format a `Content-Type` names; JSON when there is none. Parameters (`; charset=utf-8`) are ignored.
+    ///
+    /// # Errors
+    /// A type that is neither.
+    pub fn of(content_type: Option<&str>) -> Result<Format, DecodeError> {
+        let Some(content_type) = content_type else { return Ok(Format::Json) };
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let is = |name: &str| essence.eq_ignore_ascii_case(name);
+        if is(JSON) || is("application/cloudevents+json") {
+            Ok(Format::Json)
+        } else if is(MSGPACK) || is("application/x-msgpack") || is("application/vnd.msgpack") {
+            Ok(Format::MsgPack)
+        } else {
+            Err(DecodeError::ContentType(content_type.chars().take(100).collect()))
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Format::Json => "JSON",
+            Format::MsgPack => "MessagePack",
+        }
+    }
+
+    fn malformed(self, why: impl ToString) -> DecodeError {
+        DecodeError::Malformed { format: self.name(), why: why.to_string() }
+    }
+
+    /// One value of any type in this format.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] with the parser's word.
+    pub fn read<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, DecodeError> {
+        match self {
+            Format::Json => serde_json::from_slice(bytes).map_err(|e| self.malformed(e)),
+            Format::MsgPack => {
+                let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
+                reader.set_max_depth(DEPTH_MAX);
+                T::deserialize(&mut reader).map_err(|e| self.malformed(e))
+            }
+        }
+    }
+}
+
+/// What is known of a message from outside its payload.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// The kind its subject names.
+    pub kind: EventKind,
+    /// The service its subject names.
+    pub service: &'a str,
+    /// Its format.
+    pub format: Format,
+    /// Log time, against which a time too far ahead is judged; `None` for a file, which has no other clock.
+    pub log_ms: Option<UnixMs>,
+}
+
+/// The events of a message in order, each one good or rejected for itself.
+///
+/// Never empty, except for an empty array: a payload that is no event at all is one rejection.
+#[must_use]
+pub fn decode_events(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Rejected>> {
+    event::dispatch!(frame.kind, decode(frame, payload))
+}
+
+/// One event from a JSON object whose `kind` says what it is.
+pub(crate) fn event_from_json(text: &[u8]) -> Result<Event, DecodeError> {
+    #[derive(Deserialize)]
+    struct Head {
+        kind: EventKind,
+    }
+    let head: Head = serde_json::from_slice(text).map_err(|e| Format::Json.malformed(e))?;
+    event::dispatch!(head.kind, one_json(head.kind, text))
+}
+
+fn one_json<T: Kind>(kind: EventKind, text: &[u8]) -> Result<Event, DecodeError> {
+    let event: T = serde_json::from_slice(text).map_err(|e| DecodeError::Fields { kind: kind.name(), why: e.to_string() })?;
+    event.check()?;
+    Ok(event.into())
+}
+
+fn decode<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Rejected>> {
+    let whole = match frame.format {
+        Format::Json => whole_json::<T>(payload),
+        Format::MsgPack => whole_msgpack::<T>(payload),
+    };
+    match whole {
+        Some(events) => events.into_iter().enumerate().map(|(index, event)| judge(frame, index, event, payload)).collect(),
+        None => match frame.format {
+            Format::Json => each_json::<T>(frame, payload),
+            Format::MsgPack => each_msgpack::<T>(frame, payload),
+        },
+    }
+}
+
+fn judge<T: Kind>(frame: Frame<'_>, index: usize, event: T, payload: &[u8]) -> Result<Event, Rejected> {
+    let checked = event.check();
+    let event: Event = event.into();
+    let reason = if let Err(unfit) = checked {
+        DecodeError::Unfit(unfit)
+    } else if event.service() != frame.service {
+        DecodeError::Service { body: event.service().chars().take(100).collect(), subject: frame.service.to_owned() }
+    } else {
+        match frame.log_ms {
+            Some(log_ms) if event.at_ms() > log_ms.saturating_add(DAY) => DecodeError::Future { at_ms: event.at_ms(), log_ms },
+            _ => return Ok(event),
+        }
+    };
+    // What is set aside is the element itself; it decoded, so it can be written again.
+    let payload = serde_json::to_vec(&event).unwrap_or_else(|_| payload.to_vec());
+    Err(Rejected { index, payload, reason })
+}
+
+fn is_array_json(payload: &[u8]) -> bool {
+    payload.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[')
+}
+
+fn is_array_msgpack(payload: &[u8]) -> bool {
+    matches!(payload.first(), Some(0x90..=0x9f | 0xdc | 0xdd))
+}
+
+fn whole_json<T: Kind>(payload: &[u8]) -> Option<Vec<T>> {
+    if is_array_json(payload) {
+        serde_json::from_slice(payload).ok()
+    } else {
+        serde_json::from_slice(payload).ok().map(|event| vec![event])
+    }
+}
+
+fn whole_msgpack<T: Kind>(payload: &[u8]) -> Option<Vec<T>> {
+    let mut reader = rmp_serde::Deserializer::new(Cursor::new(payload));
+    reader.set_max_depth(DEPTH_MAX);
+    let events = if is_array_msgpack(payload) { Vec::deserialize(&mut reader).ok()? } else { vec![T::deserialize(&mut reader).ok()?] };
+    // Bytes after the value mean that the sender and we disagree about what it is.
+    (reader.position() == payload.len() as u64).then_some(events)
+}
+
+fn each_json<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Rejected>> {
+    let elements: Vec<&serde_json::value::RawValue> = if is_array_json(payload) {
+        match serde_json::from_slice(payload) {
+            Ok(elements) => elements,
+            Err(e) => return vec![Err(Rejected { index: 0, payload: payload.to_vec(), reason: frame.format.malformed(e) })],
+        }
+    } else {
+        match serde_json::from_slice(payload) {
+            Ok(element) => vec![element],
+            Err(e) => return vec![Err(Rejected { index: 0, payload: payload.to_vec(), reason: frame.format.malformed(e) })],
+        }
+    };
+    let each = elements.into_iter().enumerate().map(|(index, raw)| {
+        let bytes = raw.get().as_bytes();
+        match serde_json::from_slice::<T>(bytes) {
+            Ok(event) => judge(frame, index, event, bytes),
+            Err(e) => Err(Rejected {
+                index,
+                payload: bytes.to_vec(),
+                reason: DecodeError::Fields { kind: frame.kind.name(), why: e.to_string() },
+            }),
+        }
+    });
+    each.collect()
+}
+
+fn each_msgpack<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Rejected>> {
+    let (mut at, claimed) = match payload {
+        [head @ 0x90..=0x9f, ..] => (1, usize::from(head & 0x0f)),
+        [0xdc, a, b, ..] => (3, usize::from(u16::from_be_bytes([*a, *b]))),
+        [0xdd, a, b, c, d, ..] => (5, u32::from_be_bytes([*a, *b, *c, *d]) as usize),
+        _ => (0, 1),
+    };
+    let mut events = Vec::new();
+    for index in 0..claimed {
+        let rest = payload.get(at..).unwrap_or_default();
+        let mut reader = rmp_serde::Deserializer::new(Cursor::new(rest));
+        reader.set_max_depth(DEPTH_MAX);
+        let length = match IgnoredAny::deserialize(&mut reader) {
+            Ok(_) => usize::try_from(reader.position()).unwrap_or(rest.len()).min(rest.len()),
+            Err(e) => {
+                // Where one value is broken, nobody knows where the next begins.
+                events.push(Err(Rejected { index, payload: rest.to_vec(), reason: frame.format.malformed(e) }));
+                return events;
+            }
+        };
+        let bytes = &rest[..length];
+        events.push(match rmp_serde::from_slice::<T>(bytes) {
+            Ok(event) => judge(frame, index, event, bytes),
+            Err(e) => Err(Rejected {
+                index,
+                payload: bytes.to_vec(),
+                reason: DecodeError::Fields { kind: frame.kind.name(), why: e.to_string() },
+            }),
+        });
+        at += length;
+    }
+    if at < payload.len() {
+        let reason = frame.format.malformed("bytes after the end");
+        events.push(Err(Rejected { index: claimed, payload: payload[at..].to_vec(), reason }));
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests;

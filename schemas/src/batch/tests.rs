@@ -1,0 +1,123 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn frame(format: Format) -> Frame<'static> {
+    Frame { kind: EventKind::Query, service: "shop", format, log_ms: Some(1_000_000) }
+}
+
+fn query(n: u64) -> serde_json::Value {
+    json!({"kind": "query", "service": "shop", "at_ms": n, "statement": "select 1", "took_us": 5})
+}
+
+fn outline(events: &[Result<Event, Rejected>]) -> Vec<String> {
+    events.iter().map(|e| e.as_ref().map_or_else(|r| format!("{}: {}", r.index, r.reason), |e| format!("ok {}", e.at_ms()))).collect()
+}
+
+#[test]
+fn one_bad_event_never_costs_its_siblings() {
+    let batch = json!([query(1), {"kind": "query", "service": "shop", "at_ms": 2}, query(3), {"kind": "span"}, query(5)]);
+    for (format, payload) in
+        [(Format::Json, serde_json::to_vec(&batch).unwrap()), (Format::MsgPack, rmp_serde::to_vec_named(&batch).unwrap())]
+    {
+        let events = decode_events(frame(format), &payload);
+        let lines = outline(&events);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert_eq!((&*lines[0], &*lines[2], &*lines[4]), ("ok 1", "ok 3", "ok 5"));
+        assert!(lines[1].contains("missing field `statement`"), "{}", lines[1]);
+        assert!(lines[3].contains("kind"), "{}", lines[3]);
+    }
+}
+
+#[test]
+fn subject_and_body_must_agree() {
+    let other = json!([query(1), {"kind": "query", "service": "other", "at_ms": 1, "statement": "select 1", "took_us": 5}]);
+    let lines = outline(&decode_events(frame(Format::Json), &serde_json::to_vec(&other).unwrap()));
+    assert_eq!(lines[1], "1: its service is `other` but its subject says `shop`");
+}
+
+#[test]
+fn unfit_values_are_named() {
+    let heartbeat =
+        |up: f64, interval: f64| event::Heartbeat { service: "shop".into(), up_s: up, interval_s: interval, ..Default::default() };
+    let payload =
+        rmp_serde::to_vec_named(&[heartbeat(f64::NAN, 1.0), heartbeat(1.0, -1.0), heartbeat(1.0, 0.0), heartbeat(1.0, 1.0)]).unwrap();
+    let frame = Frame { kind: EventKind::Heartbeat, ..frame(Format::MsgPack) };
+    assert_eq!(
+        outline(&decode_events(frame, &payload)),
+        [
+            "0: unfit value: up_s: must be a finite number",
+            "1: unfit value: interval_s: must not be negative",
+            "2: unfit value: interval_s: must be more than zero",
+            "ok 0"
+        ]
+    );
+    let negative = br#"{"kind":"query","service":"shop","at_ms":1,"statement":"select 1","took_us":-5}"#;
+    let lines = outline(&decode_events(Frame { kind: EventKind::Query, format: Format::Json, ..frame }, negative));
+    assert!(lines[0].contains("not an event of kind `query`"), "{lines:?}");
+}
+
+#[test]
+fn a_time_more_than_a_day_ahead_is_refused_on_the_live_bus_only() {
+    let payload = serde_json::to_vec(&query(1_000_000 + DAY + 1)).unwrap();
+    assert!(decode_events(frame(Format::Json), &payload)[0].is_err());
+    assert!(decode_events(Frame { log_ms: None, ..frame(Format::Json) }, &payload)[0].is_ok());
+    let payload = serde_json::to_vec(&query(1_000_000 + DAY)).unwrap();
+    assert!(decode_events(frame(Format::Json), &payload)[0].is_ok());
+}
+
+#[test]
+fn headers_that_claim_four_billion_elements_cost_nothing() {
+    for payload in [
+        &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
+        &[0xdf, 0xff, 0xff, 0xff, 0xff],
+        &[0xdb, 0xff, 0xff, 0xff, 0xff],
+        &[0xc6, 0xff, 0xff, 0xff, 0xff],
+        &[0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0, 0xc0],
+    ] {
+        let events = decode_events(frame(Format::MsgPack), payload);
+        assert!(events.len() <= 3 && events.iter().all(Result::is_err), "{events:?}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_not_a_stack_overflow() {
+    let deep = [vec![0x91; 100_000], vec![0xc0]].concat();
+    assert!(decode_events(frame(Format::MsgPack), &deep).iter().all(Result::is_err));
+    let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+    assert!(decode_events(frame(Format::Json), &deep).iter().all(Result::is_err));
+}
+
+#[test]
+fn events_before_the_break_are_kept() {
+    let mut payload = rmp_serde::to_vec_named(&json!([query(1), query(2), query(3)])).unwrap();
+    payload.truncate(payload.len() - 4);
+    let lines = outline(&decode_events(frame(Format::MsgPack), &payload));
+    assert_eq!(lines[..2], ["ok 1", "ok 2"]);
+    assert!(lines[2].starts_with("2: malformed MessagePack"), "{}", lines[2]);
+}
+
+#[test]
+fn an_empty_array_is_no_event_and_no_mistake() {
+    assert!(decode_events(frame(Format::Json), b"[]").is_empty());
+    assert!(decode_events(frame(Format::MsgPack), &[0x90]).is_empty());
+}
+
+#[test]
+fn content_types_are_read_as_people_write_them() {
+    assert_eq!(Format::of(None), Ok(Format::Json));
+    assert_eq!(Format::of(Some("Application/JSON; charset=utf-8")), Ok(Format::Json));
+    assert_eq!(Format::of(Some("application/msgpack")), Ok(Format::MsgPack));
+    assert!(Format::of(Some("text/plain")).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for kind in EventKind::ALL {
+            for format in [Format::Json, Format::MsgPack] {
+                let _ = decode_events(Frame { kind: *kind, ..frame(format) }, &payload);
+            }
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! The fields of each kind, in the order of the documentation.
+
+use super::{EventKind, Kind, SERVICE_MAX, SampleValue, Unfit};
+use crate::time::UnixMs;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::{borrow::Cow, fmt};
+
+/// The `kind` field: a word that must be the one of the struct it stands in, and costs no memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tag<const KIND: u8>;
+
+impl<const KIND: u8> Tag<KIND> {
+    const NAME: &'static str = match EventKind::from_u8(KIND) {
+        Some(kind) => kind.name(),
+        None => "",
+    };
+}
+
+impl<const KIND: u8> Serialize for Tag<KIND> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Self::NAME)
+    }
+}
+
+impl<'de, const KIND: u8> Deserialize<'de> for Tag<KIND> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word<const KIND: u8>;
+        impl<const KIND: u8> de::Visitor<'_> for Word<KIND> {
+            type Value = Tag<KIND>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "`{}`, the kind its subject names", Tag::<KIND>::NAME)
+            }
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+                if word == Tag::<KIND>::NAME { Ok(Tag) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
+            }
+        }
+        deserializer.deserialize_str(Word::<KIND>)
+    }
+}
+
+impl<const KIND: u8> JsonSchema for Tag<KIND> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        Self::NAME.into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "const": Self::NAME })
+    }
+}
+
+/// Declares the struct of one kind: the five fields all kinds share, then its own.
+macro_rules! kind {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $ty:ty),* $(,)? } check($self:ident) $check:block) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+        pub struct $name {
+            /// The kind, always the same word for this struct.
+            pub kind: Tag<{ EventKind::$name as u8 }>,
+            /// The service it speaks of: any name of 1–64 bytes.
+            pub service: String,
+            /// When it ended, Unix milliseconds by the sender's clock.
+            pub at_ms: UnixMs,
+            /// Which replica said it.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub instance: Option<String>,
+            /// In which failure domain that replica runs.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub zone: Option<String>,
+            $($(#[$field_doc])* pub $field: $ty),*
+        }
+        impl Kind for $name {
+            fn check(&$self) -> Result<(), Unfit> {
+                service($self.service.len())?;
+                $check
+                Ok(())
+            }
+        }
+    };
+}
+
+fn service(bytes: usize) -> Result<(), Unfit> {
+    if (1..=SERVICE_MAX).contains(&bytes) { Ok(()) } else { Err(Unfit { field: "service", why: "must have 1 to 64 bytes" }) }
+}
+
+fn finite(field: &'static str, value: f64) -> Result<(), Unfit> {
+    if value.is_finite() { Ok(()) } else { Err(Unfit { field, why: "must be a finite number" }) }
+}
+
+fn not_negative(field: &'static str, value: Option<f64>) -> Result<(), Unfit> {
+    match value {
+        Some(v) if !v.is_finite() => Err(Unfit { field, why: "must be a finite number" }),
+        Some(v) if v < 0.0 => Err(Unfit { field, why: "must not be negative" }),
+        _ => Ok(()),
+    }
+}
+
+/// Yes, no, or a text that means yes: drivers report an error either way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Flag {
+    /// Plain yes or no.
+    Bool(bool),
+    /// A text (an error's class or message); anything but the empty text means yes.
+    Text(String),
+}
+
+impl Flag {
+    /// Does it mean yes?
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        match self {
+            Flag::Bool(set) => *set,
+            Flag::Text(text) => !text.is_empty(),
+        }
+    }
+}
+
+kind! {
+    /// One database query, as seen by the application that sent it.
+    Query {
+        /// The statement; clients normalise it before they send it, so that no literal leaves the application.
+        statement: String,
+        /// How long it took, microseconds.
+        took_us: u64,
+        /// The database system: `postgresql`, `mysql`, `sqlite`, … (OpenTelemetry's `db.system.name`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        system: Option<String>,
+        /// Rows returned or changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows: Option<u64>,
+        /// Whether it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Flag>,
+        /// Trace id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+        /// Span id: the same span reported twice is one query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        span: Option<String>,
+        /// Span id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+        /// Where in the code it was sent, `file:line`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        /// Keyed hash of the parameters: tells the same question asked again from another question of the same shape.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        params: Option<String>,
+        /// The answer came from a cache.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cached: Option<bool>,
+        /// The application asks for no finding on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suppressed: Option<bool>,
+        /// The statement was cut by the sender.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        truncated: Option<bool>,
+        /// It is one page of a walk through a result.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paging: Option<bool>,
+    }
+    check(self) {}
+}
+
+kind! {
+    /// One inbound request served.
+    Request {
+        /// Method and route template, `GET /orders/{id}`: never a path with values in it.
+        route: String,
+        /// HTTP status, or the code of another protocol mapped to it.
+        status: u16,
+        /// How long it took, microseconds.
+        took_us: u64,
+        /// Trace id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+        /// Span id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        span: Option<String>,
+        /// Span id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+    }
+    check(self) {}
+}
+
+/// How an outbound call ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CallOutcome {
+    /// It succeeded.
+    #[default]
+    Ok,
+    /// It failed.
+    Error,
+    /// It took too long.
+    Timeout,
+    /// It ended in a way that says nothing of the peer's health.
+    Ignored,
+    /// It was not sent: a breaker or bulkhead refused it.
+    Shed,
+}
+
+kind! {
+    /// One outbound call.
+    Call {
+        /// Whom it went to.
+        peer: String,
+        /// How it ended.
+        outcome: CallOutcome,
+        /// How long it took, microseconds.
+        took_us: u64,
+        /// What was asked of the peer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<String>,
+        /// Trace id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
+        /// Span id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        span: Option<String>,
+        /// Span id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+    }
+    check(self) { peer(self.peer.len())?; }
+}
+
+fn peer(bytes: usize) -> Result<(), Unfit> {
+    if (1..=SERVICE_MAX).contains(&bytes) { Ok(()) } else { Err(Unfit { field: "peer", why: "must have 1 to 64 bytes" }) }
+}
+
+kind! {
+    /// Many outbound calls to one peer, summed by the client.
+    Calls {
+        /// Whom they went to.
+        peer: String,
+        /// How many succeeded.
+        ok: u64,
+        /// How many failed or timed out.
+        failed: u64,
+        /// How many were not sent.
+        shed: u64,
+        /// Over how long they were summed, milliseconds.
+        over_ms: u64,
+        /// What was asked of the peer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<String>,
+        /// How many of the successful ones were slow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slow: Option<u64>,
+    }
+    check(self) { peer(self.peer.len())?; }
+}
+
+kind! {
+    /// A span that only gives context: who called whom.
+    Span {
+        /// The span's name.
+        name: String,
+        /// Its operation or kind.
+        op: String,
+        /// How long it took, microseconds.
+        took_us: u64,
+        /// Trace id.
+        trace: String,
+        /// Span id.
+        span: String,
+        /// Span id of the caller, absent on a root.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<String>,
+    }
+    check(self) {}
+}
+
+/// What a check of an application's own says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    /// All is well.
+    #[default]
+    Up,
+    /// It works, but someone should look.
+    Warn,
+    /// It does not work.
+    Down,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// One check of an application's own, sent with its heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// What was checked: `db`, `disk`, …
+    pub name: String,
+    /// What it says.
+    pub status: CheckStatus,
+    /// How long the check took, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// Whether the service can work without it (default: it cannot).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
+    /// A word of explanation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+kind! {
+    /// A sign of life.
+    Heartbeat {
+        /// For how long the process has been up, seconds.
+        up_s: f64,
+        /// When the next one may be expected, seconds from this one.
+        interval_s: f64,
+        /// The application's own checks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<Check>,
+    }
+    check(self) {
+        not_negative("up_s", Some(self.up_s))?;
+        not_negative("interval_s", Some(self.interval_s))?;
+        if self.interval_s == 0.0 {
+            return Err(Unfit { field: "interval_s", why: "must be more than zero" });
+        }
+    }
+}
+
+kind! {
+    /// What a process uses.
+    Resource {
+        /// Anonymous memory (resident set without file pages), bytes.
+        memory_bytes: u64,
+        /// The smallest limit that applies (cgroup or machine), bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory_limit_bytes: Option<u64>,
+        /// Heap in use as the language runtime sees it, bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heap_bytes: Option<u64>,
+        /// CPU used over CPU allowed, 0–1 (more while throttling lags).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cpu_ratio: Option<f64>,
+        /// Requests a second at the time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        load_rps: Option<f64>,
+        /// Out-of-memory kills in the cgroup since it was made (a counter).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        oom_kills: Option<u64>,
+        /// When the process started, Unix milliseconds: another value is another life.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        started_ms: Option<UnixMs>,
+    }
+    check(self) {
+        not_negative("cpu_ratio", self.cpu_ratio)?;
+        not_negative("load_rps", self.load_rps)?;
+    }
+}
+
+kind! {
+    /// A connection pool at one moment.
+    Pool {
+        /// Its name.
+        name: String,
+        /// Connections in use.
+        used: u64,
+        /// Connections it may have.
+        max: u64,
+        /// Callers waiting for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waiting: Option<u64>,
+        /// How long they waited of late, microseconds, mean.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_us: Option<u64>,
+    }
+    check(self) {}
+}
+
+kind! {
+    /// A cache over a while.
+    Cache {
+        /// Its name.
+        name: String,
+        /// Look-ups it answered.
+        hits: u64,
+        /// Look-ups it could not answer.
+        misses: u64,
+        /// Over how long they were counted, milliseconds.
+        over_ms: u64,
+    }
+    check(self) {}
+}
+
+kind! {
+    /// What a model or a business rule saw or said: one value, or many at once.
+    Sample {
+        /// The model or rule.
+        model: String,
+        /// The feature, or the name of what it said.
+        feature: String,
+        /// One value. Not-a-number and infinities are data here: drift counts them.
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+        value: Option<SampleValue>,
+        /// Many values.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        values: Option<Vec<SampleValue>>,
+    }
+    check(self) {
+        match (&self.value, &self.values) {
+            (None, None) => return Err(Unfit { field: "value", why: "one of `value` and `values` must be there" }),
+            (Some(_), Some(_)) => return Err(Unfit { field: "values", why: "only one of `value` and `values` may be there" }),
+            _ => {}
+        }
+    }
+}
+
+impl Sample {
+    /// The values it carries, one or many.
+    #[must_use]
+    pub fn all(&self) -> &[SampleValue] {
+        match (&self.value, &self.values) {
+            (Some(value), _) => std::slice::from_ref(value),
+            (None, Some(values)) => values,
+            (None, None) => &[],
+        }
+    }
+}
+
+/// A field that is there, even when it says `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SampleValue>, D::Error> {
+    SampleValue::deserialize(deserializer).map(Some)
+}
+
+kind! {
+    /// One point of a series.
+    Metric {
+        /// The series' name.
+        name: String,
+        /// The value.
+        value: f64,
+        /// Its unit (UCUM, as in OpenTelemetry): `ms`, `By`, `1`, …
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<String>,
+    }
+    check(self) { finite("value", self.value)?; }
+}
+
+kind! {
+    /// A person or another system asks for, approves, denies or pauses a command, or retires a service.
+    Order {
+        /// What is asked for, `<topic>.<verb>`.
+        action: String,
+        /// What it is to be done to.
+        target: String,
+        /// Arguments of the action.
+        args: serde_json::Value,
+        /// Who asks.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+    check(self) {}
+}

@@ -1,0 +1,37 @@
+//! Homeostat's words: everything that crosses the bus, and nothing else.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`event`] | what applications report (telemetry and orders) |
+//! | [`alert`] | what the minds find |
+//! | [`command`], [`outcome`] | what should be done, and what became of it |
+//! | [`ask`] | what a mind wants to know of the outside world, and the answer |
+//! | [`rule`] | the catalogue of every finding: name, severity, meaning, what to do |
+//! | [`subject`] | where on the bus each of them lives |
+//! | [`envelope`] | headers, identities, trace context; from bytes to words |
+//! | [`batch`] | one message of telemetry into events, each judged on its own |
+//! | [`time`] | log time |
+//!
+//! JSON Schema and AsyncAPI documents in `json/` and `asyncapi.yaml` are generated from these types.
+
+pub mod alert;
+pub mod ask;
+pub mod batch;
+pub mod command;
+pub mod envelope;
+pub mod event;
+pub mod outcome;
+pub mod rule;
+pub mod subject;
+pub mod time;
+
+pub use alert::{Alert, Severity, State};
+pub use ask::{Answer, Ask};
+pub use batch::{DecodeError, Rejected, decode_events};
+pub use command::{Command, Mode, Verify};
+pub use envelope::{Content, Delivery, Identity, Position, TraceContext};
+pub use event::{Event, EventKind};
+pub use outcome::{Outcome, OutcomeStatus};
+pub use rule::Rule;
+pub use subject::{Root, Subject};
+pub use time::{Ms, UnixMs};

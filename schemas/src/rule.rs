@@ -1,0 +1,282 @@
+//! The catalogue of every finding: one definition from which alerts, documentation, Prometheus rules and runbooks are made.
+
+use crate::alert::Severity;
+use crate::time::Ms;
+use serde::Serialize;
+
+/// When a finding is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Nature {
+    /// It is a state: it resolves when the condition ends.
+    State,
+    /// It is an occurrence: it resolves after this long without another.
+    Occurrence {
+        /// Quiet time in milliseconds.
+        quiet_ms: Ms,
+    },
+}
+
+/// One rule.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// `<actor>.<condition>`.
+    pub name: &'static str,
+    /// How urgent it is unless the mind says otherwise.
+    pub severity: Severity,
+    /// When it is over.
+    #[serde(flatten)]
+    pub nature: Nature,
+    /// What it means, one sentence.
+    pub meaning: &'static str,
+    /// Labels that make up its identity beside rule and service.
+    pub labels: &'static [&'static str],
+    /// Evidence: name and meaning of each number.
+    pub evidence: &'static [(&'static str, &'static str)],
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+impl Rule {
+    /// The rule of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Rule> {
+        CATALOGUE.iter().copied().find(|rule| rule.name == name)
+    }
+
+    /// The actor that owns it.
+    #[must_use]
+    pub fn actor(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(actor, _)| actor)
+    }
+}
+
+const MINUTE: Ms = 60_000;
+
+/// The mean time of a query shape over the last minute exceeds the limit.
+pub const QUERY_SLOW: Rule = Rule {
+    name: "query.slow",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "The mean time of a query over the last window is above `slow_ms`.",
+    labels: &["fingerprint", "route"],
+    evidence: &[
+        ("statement", "the query in normal form: no literal is ever kept"),
+        ("mean_ms", "mean time over the window, ms"),
+        ("max_ms", "slowest execution in the window, ms"),
+        ("calls", "executions in the window"),
+        ("slow_calls", "executions in the window above the limit"),
+        ("slow_ms", "the limit in force, ms"),
+    ],
+    advice: "Look at the plan of the statement; an index, fewer rows or a cached answer usually helps.",
+};
+
+/// One request asked the same question of the database again and again, each time with other parameters.
+pub const QUERY_N_PLUS_ONE: Rule = Rule {
+    name: "query.n_plus_one",
+    severity: Severity::Warning,
+    nature: Nature::Occurrence { quiet_ms: 10 * MINUTE },
+    meaning: "One request sent the same query many times with different parameters where one query would do.",
+    labels: &["fingerprint", "route"],
+    evidence: N_PLUS_ONE_EVIDENCE,
+    advice: "Load the related rows together: a join, `IN (…)`, or the eager loading of your ORM.",
+};
+
+/// One request asked exactly the same question again and again.
+pub const QUERY_DUPLICATE: Rule = Rule {
+    name: "query.duplicate",
+    severity: Severity::Info,
+    nature: Nature::Occurrence { quiet_ms: 10 * MINUTE },
+    meaning: "One request sent the same query with the same parameters many times.",
+    labels: &["fingerprint", "route"],
+    evidence: N_PLUS_ONE_EVIDENCE,
+    advice: "Ask once and keep the answer for the rest of the request.",
+};
+
+/// One request wrote rows one by one.
+pub const QUERY_N_PLUS_ONE_WRITE: Rule = Rule {
+    name: "query.n_plus_one_write",
+    severity: Severity::Warning,
+    nature: Nature::Occurrence { quiet_ms: 10 * MINUTE },
+    meaning: "One request wrote many rows one by one where one statement would do.",
+    labels: &["fingerprint", "route"],
+    evidence: N_PLUS_ONE_EVIDENCE,
+    advice: "Write in bulk: several rows a statement, or the bulk operation of your ORM.",
+};
+
+const N_PLUS_ONE_EVIDENCE: &[(&str, &str)] = &[
+    ("statement", "the query in normal form"),
+    ("repeats", "how often it ran in one request"),
+    ("total_ms", "time during which at least one of the repeats ran, ms"),
+    ("mean_ms", "mean time of one repeat, ms"),
+    ("calls", "executions in all affected requests so far"),
+    ("traces", "affected requests so far"),
+    ("sources", "where in the code it was sent, when known"),
+];
+
+/// A service that used to send signs of life has stopped.
+pub const HEALTH_SILENT: Rule = Rule {
+    name: "health.silent",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "An enrolled service has sent no heartbeat for three of its intervals.",
+    labels: &["instance"],
+    evidence: &[
+        ("last_seen_ms", "log time of its last heartbeat"),
+        ("interval_s", "the interval it had announced"),
+        ("missed", "whole intervals missed"),
+    ],
+    advice: "See whether the process lives. If the service is gone for good, retire it.",
+};
+
+/// Every service fell silent together: it is the road, not the services.
+pub const HEALTH_BUS_SILENT: Rule = Rule {
+    name: "health.bus_silent",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "All enrolled services fell silent together: their way to the bus is broken, not they themselves.",
+    labels: &[],
+    evidence: &[("services", "how many enrolled services are silent"), ("last_seen_ms", "log time of the last heartbeat of any of them")],
+    advice: "Look at the network and at the bus between the services and Homeostat.",
+};
+
+/// Too many requests fail.
+pub const HEALTH_ERROR_RATE: Rule = Rule {
+    name: "health.error_rate",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "The share of failed requests over the last window is above the limit.",
+    labels: &[],
+    evidence: &[
+        ("errors", "failed requests in the window (status 5xx)"),
+        ("requests", "completed requests in the window"),
+        ("ratio", "errors / requests"),
+        ("lower_bound", "Wilson lower bound of the ratio at 95 %"),
+        ("limit", "the limit in force"),
+    ],
+    advice: "Look at the failing routes and what was deployed last.",
+};
+
+/// Memory is nearly used up.
+pub const HEALTH_MEMORY: Rule = Rule {
+    name: "health.memory",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "A process uses more of its memory limit than it should.",
+    labels: &["instance"],
+    evidence: &[
+        ("memory_bytes", "anonymous memory"),
+        ("memory_limit_bytes", "the smallest limit that applies"),
+        ("ratio", "their quotient"),
+        ("limit", "the limit in force"),
+    ],
+    advice: "Raise the limit, lower the load, or look for a leak.",
+};
+
+/// The kernel killed a process for want of memory.
+pub const HEALTH_OOM_KILL: Rule = Rule {
+    name: "health.oom_kill",
+    severity: Severity::Critical,
+    nature: Nature::Occurrence { quiet_ms: 10 * MINUTE },
+    meaning: "The kernel killed a process of the service for want of memory.",
+    labels: &["instance"],
+    evidence: &[("oom_kills", "kills counted since the cgroup was made"), ("new", "kills since the last report")],
+    advice: "Raise the limit or look for a leak before it happens again.",
+};
+
+/// A check of the application's own says it does not work.
+pub const HEALTH_CHECK_FAILED: Rule = Rule {
+    name: "health.check_failed",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "A check that the service sends with its heartbeat is down, three times in a row.",
+    labels: &["check", "instance"],
+    evidence: &[
+        ("status", "what the check says"),
+        ("detail", "its word of explanation"),
+        ("required", "whether the service can work without it"),
+        ("failures", "bad reports in a row"),
+    ],
+    advice: "Look at what the check looks at.",
+};
+
+/// A connection pool is nearly used up.
+pub const HEALTH_POOL_EXHAUSTED: Rule = Rule {
+    name: "health.pool_exhausted",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "A connection pool is used above its limit.",
+    labels: &["pool", "instance"],
+    evidence: &[
+        ("used", "connections in use"),
+        ("max", "connections it may have"),
+        ("ratio", "their quotient"),
+        ("waiting", "callers waiting"),
+        ("limit", "the limit in force"),
+    ],
+    advice: "Find what holds connections for long, or enlarge the pool.",
+};
+
+/// Homeostat's own database does not answer as it should.
+pub const HEALTH_DATABASE: Rule = Rule {
+    name: "health.database",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "Homeostat's own database failed its probe three times in a row or took too long.",
+    labels: &[],
+    evidence: PROBE_EVIDENCE,
+    advice: "See whether the database runs and whether its pool is used up.",
+};
+
+/// The bus does not answer as it should.
+pub const HEALTH_BUS: Rule = Rule {
+    name: "health.bus",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "The bus failed its probe three times in a row or took too long.",
+    labels: &[],
+    evidence: PROBE_EVIDENCE,
+    advice: "See whether nats-server runs, whether its disk is full, and how loaded it is.",
+};
+
+const PROBE_EVIDENCE: &[(&str, &str)] = &[
+    ("took_ms", "how long the last probe took"),
+    ("error", "what went wrong, when something did"),
+    ("failures", "failed probes in a row"),
+    ("limit_ms", "the limit in force"),
+];
+
+/// Every rule, in the order of the documentation.
+pub static CATALOGUE: &[&Rule] = &[
+    &QUERY_SLOW,
+    &QUERY_N_PLUS_ONE,
+    &QUERY_DUPLICATE,
+    &QUERY_N_PLUS_ONE_WRITE,
+    &HEALTH_SILENT,
+    &HEALTH_BUS_SILENT,
+    &HEALTH_ERROR_RATE,
+    &HEALTH_MEMORY,
+    &HEALTH_OOM_KILL,
+    &HEALTH_CHECK_FAILED,
+    &HEALTH_POOL_EXHAUSTED,
+    &HEALTH_DATABASE,
+    &HEALTH_BUS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_is_two_tokens_and_stands_once() {
+        let mut names: Vec<_> = CATALOGUE.iter().map(|rule| rule.name).collect();
+        for name in &names {
+            let tokens: Vec<_> = name.split('.').collect();
+            assert_eq!(tokens.len(), 2, "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.'), "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CATALOGUE.len());
+    }
+}
