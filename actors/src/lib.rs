@@ -1,1 +1,23 @@
-//! placeholder
+//! Homeostat's minds: one folder an actor, each a pure, deterministic, bounded state machine.
+//!
+//! A mind gets words ([`homeostat_schemas`]) in the one order of the log and gives back [`core::Effect`]s. It has no clock, no
+//! I/O, no threads, no randomness and no hash order; time, chance and settings are arguments. What it does is therefore a
+//! function of the log, and a replay is the live run.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`core`] | the contract: [`core::Core`], its inputs and effects |
+//! | [`driver`] | carries a mind over the log, the same way live, in a replay and in tests |
+//! | [`incidents`] | what is open now, so that every alert is one message on entering and one on leaving |
+//! | [`query`] | slow queries, N+1 |
+//! | [`health`] | signs of life, error rates, memory, pools, probes |
+//! | [`status`] | everything that is open now |
+
+pub mod core;
+pub mod driver;
+pub mod health;
+pub mod incidents;
+pub mod query;
+#[cfg(test)]
+pub mod rig;
+pub mod status;

@@ -1,0 +1,245 @@
+//! The contract of a mind.
+
+use homeostat_schemas::{Alert, Answer, Ask, Command, Event, EventKind, Identity, Mode, Ms, Outcome, Position, UnixMs};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A mind: a state machine over the log.
+///
+/// `Serialize` and `Deserialize` are its checkpoint: after any prefix of the log, saving and loading must change nothing that
+/// it does later. A field that only saves time (a memo) may be skipped, one that decides anything may not.
+pub trait Core: Serialize + DeserializeOwned + Default + Send + 'static {
+    /// One word everywhere: folder, settings table, metric label, subject token.
+    const NAME: &'static str;
+    /// The version of the state. A checkpoint of another version is not read; the mind is rebuilt from the log.
+    const STATE_VERSION: u16;
+    /// What it listens to. Ticks and the end come to every mind.
+    const INTEREST: Interest;
+    /// Its thresholds. The documentation of each field is its manual; unknown fields are refused.
+    type Config: Clone + Default + Serialize + DeserializeOwned + schemars::JsonSchema + Send + Sync + 'static;
+    /// What it lets others see of itself: served by the gateway, kept by the store.
+    type View: Serialize + Send + 'static;
+
+    /// Takes one input, and pushes what follows from it.
+    fn step(&mut self, input: Input<'_>, cx: &mut Cx<'_, Self::Config>);
+
+    /// The first promise of the module's documentation that does not hold, by its name (`Q-2`).
+    fn broken_promise(&self, config: &Self::Config) -> Option<&'static str>;
+
+    /// What can be seen of it at `now`.
+    fn view(&self, now: UnixMs, config: &Self::Config) -> Self::View;
+
+    /// Every finding that is open, for the count in the metrics and the test that none leaks.
+    fn incidents(&self) -> &crate::incidents::Incidents;
+}
+
+/// What a mind listens to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Interest {
+    /// Kinds of events.
+    pub events: &'static [EventKind],
+    /// Alerts, of every actor.
+    pub alerts: bool,
+    /// Commands.
+    pub commands: bool,
+    /// Outcomes.
+    pub outcomes: bool,
+}
+
+impl Interest {
+    /// Nothing but ticks, answers to its own asks, and the end.
+    pub const NONE: Interest = Interest { events: &[], alerts: false, commands: false, outcomes: false };
+
+    /// Does it listen to this kind?
+    #[must_use]
+    pub fn event(&self, kind: EventKind) -> bool {
+        self.events.contains(&kind)
+    }
+}
+
+/// One thing that a mind learns.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// An application reported something.
+    Event(&'a Event),
+    /// An actor found something.
+    Alert(&'a Alert),
+    /// Something is to be done.
+    Command(&'a Command),
+    /// Something became of a command; the service stands in its subject.
+    Outcome(&'a Outcome),
+    /// A hand answered one of this mind's own asks.
+    Answer(&'a Answer),
+    /// Log time moved.
+    Tick,
+    /// A file is at its end: close what is open as if it were idle. Raises no silence and resolves nothing.
+    End,
+}
+
+/// What follows from an input. Plain data: the body turns it into messages.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// A finding began or ended.
+    Alert(Box<Alert>),
+    /// Something is to be done.
+    Command(Box<Command>),
+    /// Something must be known.
+    Ask(Ask),
+    /// Something is said to whoever listens now; not in the log, so it has no identity.
+    Announce(Announcement),
+}
+
+/// An admission fraction for one service's calls to one peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announcement {
+    /// The calling service.
+    pub service: String,
+    /// The called peer.
+    pub peer: String,
+    /// The message.
+    pub body: Value,
+}
+
+/// An effect and, unless it is an announcement, who made it from what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Identity, deterministic.
+    pub identity: Option<Identity>,
+    /// The effect.
+    pub effect: Effect,
+}
+
+/// Where a step happens: log time, place, settings, and the effects so far.
+pub struct Cx<'a, C> {
+    /// Log time, never less than at the step before.
+    pub now: UnixMs,
+    /// The thresholds in force.
+    pub config: &'a C,
+    pub(crate) modes: &'a Modes,
+    pub(crate) identity: Identity,
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl<C> Cx<'_, C> {
+    /// The place of the message in the log.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.identity.position
+    }
+
+    /// The mode in force for a rule of this actor.
+    #[must_use]
+    pub fn mode(&self, rule: &str) -> Mode {
+        self.modes.of(rule)
+    }
+
+    /// The identity that the next output will have.
+    #[must_use]
+    pub fn next_identity(&self) -> Identity {
+        self.identity.clone()
+    }
+
+    /// Asks a hand something; the answer comes as [`Input::Answer`] with the returned id, or it does not come at all.
+    pub fn ask(&mut self, hand: &str, what: &str, args: Value, timeout: Ms) -> String {
+        let ask = Ask {
+            id: self.identity.to_string(),
+            actor: self.identity.actor.clone(),
+            hand: hand.to_owned(),
+            what: what.to_owned(),
+            args,
+            asked_ms: self.now,
+            until_ms: self.now.saturating_add(timeout),
+        };
+        let id = ask.id.clone();
+        self.push(Effect::Ask(ask));
+        id
+    }
+
+    /// Issues a command; its id and time of issue are filled in here.
+    pub fn command(&mut self, mut command: Command) {
+        command.id = self.identity.to_string();
+        command.issued_ms = self.now;
+        self.push(Effect::Command(Box::new(command)));
+    }
+
+    /// Says something to whoever listens now.
+    pub fn announce(&mut self, announcement: Announcement) {
+        self.outputs.push(Output { identity: None, effect: Effect::Announce(announcement) });
+    }
+
+    pub(crate) fn alert(&mut self, mut alert: Alert) {
+        alert.id = self.identity.to_string();
+        alert.at_ms = self.now;
+        self.push(Effect::Alert(Box::new(alert)));
+    }
+
+    fn push(&mut self, effect: Effect) {
+        let identity = self.identity.clone();
+        self.identity.index += 1;
+        self.outputs.push(Output { identity: Some(identity), effect });
+    }
+}
+
+/// What an actor and its rules may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modes {
+    /// The actor.
+    pub actor: Mode,
+    /// Its rules, by condition (`slow`); those not named follow the actor.
+    pub rules: BTreeMap<String, Mode>,
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Modes { actor: Mode::Act, rules: BTreeMap::new() }
+    }
+}
+
+impl Modes {
+    /// The mode of a rule (`query.slow`): its own, but never more than its actor's.
+    #[must_use]
+    pub fn of(&self, rule: &str) -> Mode {
+        let condition = rule.split_once('.').map_or(rule, |(_, condition)| condition);
+        self.rules.get(condition).copied().unwrap_or(self.actor).min(self.actor)
+    }
+}
+
+/// An actor's table in the settings: `mode`, `rules`, and its own thresholds beside them.
+#[derive(Debug, Clone, Default)]
+pub struct Settings<C> {
+    /// What it may do.
+    pub modes: Modes,
+    /// Its thresholds.
+    pub config: C,
+}
+
+impl<C: Default + Clone + Serialize + DeserializeOwned> Settings<C> {
+    /// Reads the table of an actor.
+    ///
+    /// # Errors
+    /// The parser's word: which key, and what was expected.
+    pub fn read(table: &Value) -> Result<Self, serde_json::Error> {
+        let Value::Object(map) = table else { return Ok(Settings { modes: Modes::default(), config: serde_json::from_value(table.clone())? }) };
+        let mut map = map.clone();
+        let mut modes = Modes::default();
+        if let Some(mode) = map.remove("mode") {
+            modes.actor = serde_json::from_value(mode)?;
+        }
+        if let Some(rules) = map.remove("rules") {
+            modes.rules = serde_json::from_value(rules)?;
+        }
+        Ok(Settings { modes, config: serde_json::from_value(Value::Object(map))? })
+    }
+
+    /// The table of an actor, complete.
+    #[must_use]
+    pub fn write(&self) -> Value {
+        let mut table = serde_json::to_value(&self.config).unwrap_or_default();
+        if let Value::Object(map) = &mut table {
+            map.insert("mode".to_owned(), serde_json::to_value(self.modes.actor).unwrap_or_default());
+            map.insert("rules".to_owned(), serde_json::to_value(&self.modes.rules).unwrap_or_default());
+        }
+        table
+    }
+}
