@@ -35,8 +35,9 @@ pub enum StateError {
     Unreadable(#[from] rmp_serde::decode::Error),
 }
 
+/// The first value of a checkpoint; the state follows it. The state is compact (fields by place), guarded by its version.
 #[derive(Serialize, Deserialize)]
-struct Saved<S> {
+struct Head {
     actor: String,
     version: u16,
     incarnation: String,
@@ -44,7 +45,6 @@ struct Saved<S> {
     position: Position,
     now: UnixMs,
     settings: String,
-    state: S,
 }
 
 impl<C: Core> Driver<C> {
@@ -161,7 +161,7 @@ impl<C: Core> Driver<C> {
     /// # Errors
     /// A state that `MessagePack` cannot hold.
     pub fn save(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-        rmp_serde::to_vec_named(&Saved {
+        let head = Head {
             actor: C::NAME.to_owned(),
             version: C::STATE_VERSION,
             incarnation: self.incarnation.clone(),
@@ -169,8 +169,10 @@ impl<C: Core> Driver<C> {
             position: self.position,
             now: self.now,
             settings: self.settings.write().to_string(),
-            state: &self.core,
-        })
+        };
+        let mut bytes = rmp_serde::to_vec_named(&head)?;
+        rmp_serde::encode::write(&mut bytes, &self.core)?;
+        Ok(bytes)
     }
 
     /// Takes up a checkpoint.
@@ -178,29 +180,24 @@ impl<C: Core> Driver<C> {
     /// # Errors
     /// When it is of another actor, version or incarnation, or cannot be read.
     pub fn load(incarnation: &str, bytes: &[u8]) -> Result<Self, StateError> {
+        let mut reader = bytes;
         // The head is read first: the state of another version may not even decode.
-        #[derive(Deserialize)]
-        struct Head {
-            actor: String,
-            version: u16,
-            incarnation: String,
-        }
-        let head: Head = rmp_serde::from_slice(bytes)?;
+        let head = Head::deserialize(&mut rmp_serde::Deserializer::new(&mut reader))?;
         if head.actor != C::NAME || head.version != C::STATE_VERSION || head.incarnation != incarnation {
             return Err(StateError::Foreign {
                 found: format!("{} version {} on {}", head.actor, head.version, head.incarnation),
                 wanted: format!("{} version {} on {incarnation}", C::NAME, C::STATE_VERSION),
             });
         }
-        let saved: Saved<C> = rmp_serde::from_slice(bytes)?;
-        let settings = serde_json::from_str(&saved.settings).ok().and_then(|table| Settings::read(&table).ok()).unwrap_or_default();
+        let core = C::deserialize(&mut rmp_serde::Deserializer::new(&mut reader))?;
+        let settings = serde_json::from_str(&head.settings).ok().and_then(|table| Settings::read(&table).ok()).unwrap_or_default();
         Ok(Driver {
-            core: saved.state,
+            core,
             settings,
-            incarnation: saved.incarnation,
-            partition: saved.partition,
-            position: saved.position,
-            now: saved.now,
+            incarnation: head.incarnation,
+            partition: head.partition,
+            position: head.position,
+            now: head.now,
             refused_settings: 0,
         })
     }
