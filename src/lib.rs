@@ -1,0 +1,34 @@
+//! Homeostat's body: what carries the minds, touches the world on their behalf, and speaks with people.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cli`] | the command line, one file a command |
+//! | [`config`] | settings: default < file < environment < flag |
+//! | [`system`] | the running whole: what `up` starts, and how it stops |
+//! | [`roster`] | the list of all actors: the one place to add one |
+//! | [`shell`] | the one actix actor that carries every mind; [`supervise`] brings it back |
+//! | [`feed`] | the one reader of the log, and its distribution to the shells |
+//! | [`outputs`] | from what a mind decides to what stands on the bus |
+//! | [`replay`] | the minds over recorded events |
+//! | [`hands`] | I/O on a mind's behalf |
+//! | [`store`] | history in SQL, a projection of the log |
+//! | [`gateway`] | HTTP: probes, intake, API |
+//! | [`otlp`] | OpenTelemetry traces into events |
+//! | [`metrics`], [`telemetry`] | how Homeostat itself is watched |
+
+pub mod cli;
+pub mod config;
+pub mod feed;
+pub mod gateway;
+pub mod hands;
+pub mod metrics;
+pub mod otlp;
+pub mod outputs;
+pub mod replay;
+pub mod roster;
+pub mod shell;
+pub mod store;
+pub mod supervise;
+pub mod suspect;
+pub mod system;
+pub mod telemetry;
