@@ -12,6 +12,10 @@ use std::io::Cursor;
 /// How deeply a value may nest.
 const DEPTH_MAX: usize = 64;
 
+/// How many bad events of one message are set aside one by one; what is bad behind them is set aside as one piece, so that a
+/// message of half a million wrong elements does not become half a million messages.
+pub const REJECTED_MAX: usize = 64;
+
 /// The media type of MessagePack.
 pub const MSGPACK: &str = "application/msgpack";
 /// The media type of JSON, and what is assumed without a header.
@@ -72,6 +76,9 @@ pub enum DecodeError {
     /// The subject is none of ours.
     #[error("{0}")]
     Subject(String),
+    /// Too many bad events in one message to set each aside.
+    #[error("{0} more bad events; this is the rest of the message from the first of them on")]
+    Others(usize),
 }
 
 /// The format of a payload.
@@ -106,6 +113,10 @@ impl Format {
             Format::Json => "JSON",
             Format::MsgPack => "MessagePack",
         }
+    }
+
+    fn read_fields<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, String> {
+        self.read(bytes).map_err(|error| if let DecodeError::Malformed { why, .. } = error { why } else { error.to_string() })
     }
 
     fn malformed(self, why: impl ToString) -> DecodeError {
@@ -170,12 +181,48 @@ fn decode<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Reject
         Format::Json => whole_json::<T>(payload),
         Format::MsgPack => whole_msgpack::<T>(payload),
     };
+    let mut sorted = Sorted::default();
     match whole {
-        Some(events) => events.into_iter().enumerate().map(|(index, event)| judge(frame, index, event, payload)).collect(),
+        Some(events) => {
+            events.into_iter().enumerate().for_each(|(index, event)| sorted.take(judge(frame, index, event, payload), || payload))
+        }
         None => match frame.format {
-            Format::Json => each_json::<T>(frame, payload),
-            Format::MsgPack => each_msgpack::<T>(frame, payload),
+            Format::Json => each_json::<T>(frame, payload, &mut sorted),
+            Format::MsgPack => each_msgpack::<T>(frame, payload, &mut sorted),
         },
+    }
+    sorted.finish()
+}
+
+/// Good events, and a bounded number of bad ones.
+#[derive(Default)]
+struct Sorted {
+    events: Vec<Result<Event, Rejected>>,
+    rejected: usize,
+    others: Option<(Rejected, usize)>,
+}
+
+impl Sorted {
+    /// `rest` is the message from this element on.
+    fn take<'a>(&mut self, event: Result<Event, Rejected>, rest: impl FnOnce() -> &'a [u8]) {
+        match event {
+            Ok(event) => self.events.push(Ok(event)),
+            Err(rejected) if self.rejected < REJECTED_MAX => {
+                self.rejected += 1;
+                self.events.push(Err(rejected));
+            }
+            Err(rejected) => match &mut self.others {
+                Some((_, count)) => *count += 1,
+                None => self.others = Some((Rejected { payload: rest().to_vec(), ..rejected }, 1)),
+            },
+        }
+    }
+
+    fn finish(mut self) -> Vec<Result<Event, Rejected>> {
+        if let Some((rejected, count)) = self.others {
+            self.events.push(Err(Rejected { reason: DecodeError::Others(count), ..rejected }));
+        }
+        self.events
     }
 }
 
@@ -221,68 +268,55 @@ fn whole_msgpack<T: Kind>(payload: &[u8]) -> Option<Vec<T>> {
     (reader.position() == payload.len() as u64).then_some(events)
 }
 
-fn each_json<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Rejected>> {
-    let elements: Vec<&serde_json::value::RawValue> = if is_array_json(payload) {
-        match serde_json::from_slice(payload) {
-            Ok(elements) => elements,
-            Err(e) => return vec![Err(Rejected { index: 0, payload: payload.to_vec(), reason: frame.format.malformed(e) })],
-        }
-    } else {
-        match serde_json::from_slice(payload) {
-            Ok(element) => vec![element],
-            Err(e) => return vec![Err(Rejected { index: 0, payload: payload.to_vec(), reason: frame.format.malformed(e) })],
-        }
+fn each_json<T: Kind>(frame: Frame<'_>, payload: &[u8], sorted: &mut Sorted) {
+    use serde_json::value::RawValue;
+    let elements: Result<Vec<&RawValue>, _> =
+        if is_array_json(payload) { serde_json::from_slice(payload) } else { serde_json::from_slice(payload).map(|element| vec![element]) };
+    let elements = match elements {
+        Ok(elements) => elements,
+        Err(e) => return sorted.take(Err(Rejected { index: 0, payload: payload.to_vec(), reason: frame.format.malformed(e) }), || payload),
     };
-    let each = elements.into_iter().enumerate().map(|(index, raw)| {
+    for (index, raw) in elements.into_iter().enumerate() {
         let bytes = raw.get().as_bytes();
-        match serde_json::from_slice::<T>(bytes) {
+        let event = match frame.format.read_fields::<T>(bytes) {
             Ok(event) => judge(frame, index, event, bytes),
-            Err(e) => Err(Rejected {
-                index,
-                payload: bytes.to_vec(),
-                reason: DecodeError::Fields { kind: frame.kind.name(), why: e.to_string() },
-            }),
-        }
-    });
-    each.collect()
+            Err(why) => Err(Rejected { index, payload: bytes.to_vec(), reason: DecodeError::Fields { kind: frame.kind.name(), why } }),
+        };
+        // The element lies within the payload: its distance from the start is where the rest begins.
+        let start = (bytes.as_ptr() as usize).saturating_sub(payload.as_ptr() as usize);
+        sorted.take(event, || payload.get(start..).unwrap_or(bytes));
+    }
 }
 
-fn each_msgpack<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Rejected>> {
+fn each_msgpack<T: Kind>(frame: Frame<'_>, payload: &[u8], sorted: &mut Sorted) {
     let (mut at, claimed) = match payload {
         [head @ 0x90..=0x9f, ..] => (1, usize::from(head & 0x0f)),
         [0xdc, a, b, ..] => (3, usize::from(u16::from_be_bytes([*a, *b]))),
         [0xdd, a, b, c, d, ..] => (5, u32::from_be_bytes([*a, *b, *c, *d]) as usize),
         _ => (0, 1),
     };
-    let mut events = Vec::new();
     for index in 0..claimed {
         let rest = payload.get(at..).unwrap_or_default();
         let mut reader = rmp_serde::Deserializer::new(Cursor::new(rest));
         reader.set_max_depth(DEPTH_MAX);
         let length = match IgnoredAny::deserialize(&mut reader) {
             Ok(_) => usize::try_from(reader.position()).unwrap_or(rest.len()).min(rest.len()),
-            Err(e) => {
-                // Where one value is broken, nobody knows where the next begins.
-                events.push(Err(Rejected { index, payload: rest.to_vec(), reason: frame.format.malformed(e) }));
-                return events;
-            }
+            // Where one value is broken, nobody knows where the next begins.
+            Err(e) => return sorted.take(Err(Rejected { index, payload: rest.to_vec(), reason: frame.format.malformed(e) }), || rest),
         };
         let bytes = &rest[..length];
-        events.push(match rmp_serde::from_slice::<T>(bytes) {
+        let event = match frame.format.read_fields::<T>(bytes) {
             Ok(event) => judge(frame, index, event, bytes),
-            Err(e) => Err(Rejected {
-                index,
-                payload: bytes.to_vec(),
-                reason: DecodeError::Fields { kind: frame.kind.name(), why: e.to_string() },
-            }),
-        });
+            Err(why) => Err(Rejected { index, payload: bytes.to_vec(), reason: DecodeError::Fields { kind: frame.kind.name(), why } }),
+        };
+        sorted.take(event, || rest);
         at += length;
     }
     if at < payload.len() {
-        let reason = frame.format.malformed("bytes after the end");
-        events.push(Err(Rejected { index: claimed, payload: payload[at..].to_vec(), reason }));
+        let rest = &payload[at..];
+        sorted
+            .take(Err(Rejected { index: claimed, payload: rest.to_vec(), reason: frame.format.malformed("bytes after the end") }), || rest);
     }
-    events
 }
 
 #[cfg(test)]

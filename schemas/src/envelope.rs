@@ -109,7 +109,7 @@ pub enum Content {
 pub struct Delivery {
     /// Its place.
     pub position: Position,
-    /// Its log time: the stream's timestamp, never less than the one before it.
+    /// When the stream took it. Whoever carries a mind makes log time of it: the running maximum.
     pub at: UnixMs,
     /// Its subject as it stood on the bus.
     pub subject: String,

@@ -98,6 +98,22 @@ fn events_before_the_break_are_kept() {
 }
 
 #[test]
+fn half_a_million_wrong_elements_are_few_messages() {
+    let mut elements = vec![serde_json::Value::Null; 1000];
+    elements.insert(500, query(7));
+    for (format, payload) in
+        [(Format::Json, serde_json::to_vec(&elements).unwrap()), (Format::MsgPack, rmp_serde::to_vec_named(&elements).unwrap())]
+    {
+        let events = decode_events(frame(format), &payload);
+        assert_eq!(events.len(), REJECTED_MAX + 2);
+        assert_eq!(events.iter().flatten().count(), 1, "the good one is there");
+        let last = events.last().unwrap().as_ref().unwrap_err();
+        assert_eq!(last.reason, DecodeError::Others(1000 - REJECTED_MAX));
+        assert!(payload.ends_with(&last.payload) && last.payload.len() < payload.len());
+    }
+}
+
+#[test]
 fn an_empty_array_is_no_event_and_no_mistake() {
     assert!(decode_events(frame(Format::Json), b"[]").is_empty());
     assert!(decode_events(frame(Format::MsgPack), &[0x90]).is_empty());
