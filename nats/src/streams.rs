@@ -1,0 +1,410 @@
+//! The streams and buckets: created, migrated, never silently shrunk.
+//!
+//! | name (for the root `homeostat.v1`) | what | bounded by |
+//! |---|---|---|
+//! | `homeostat` | the log: everything, in one total order | size and age |
+//! | `homeostat_archive` | alerts, commands and outcomes again, so that telemetry cannot push them out | size and age |
+//! | `homeostat_state` (bucket) | the current state, a projection for late subscribers | size |
+//! | `homeostat_checkpoints` (bucket) | chunks of saved minds | size |
+//! | `homeostat_leases` (bucket, in memory) | who works; efficiency only | size |
+//!
+//! Promises: ST-1 a stream that exists is updated to our settings, and what we do not know of its
+//! configuration stays as it is. ST-2 a stream that cannot become ours is an error that says what
+//! to do. ST-3 a lowered limit that would drop messages is an error unless the settings allow it.
+//! ST-4 the disk is bounded: the defaults add up to 6.5 GiB.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::api::{StreamInfo, random_hex, unix_ms};
+use crate::connect::{Bus, check_root};
+use crate::error::{BusError, STREAM_NAME_IN_USE, STREAM_NOT_FOUND, STREAM_SUBJECT_OVERLAP};
+
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+/// Metadata: the random id of this stream's life.
+pub(crate) const INCARNATION: &str = "homeostat.incarnation";
+/// Metadata: the root this stream serves.
+const ROOT: &str = "homeostat.root";
+
+/// What the log holds, by the first token below the root.
+pub const KINDS: &[&str] = &["event.>", "alert.>", "command.>", "outcome.>", "ask.>", "answer.>", "control.>", "chain.>", "dead.>", "tick"];
+/// What the archive keeps of it.
+pub const ARCHIVED: &[&str] = &["alert.>", "command.>", "outcome.>"];
+
+/// The streams' limits.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamConfig {
+    /// The log holds at most this much; the oldest goes first. Default 4 GiB.
+    pub max_bytes: u64,
+    /// The log holds nothing older, in seconds. Default 7 days.
+    pub max_age_s: u64,
+    /// The largest message, in bytes. Default 1 MiB, which is the server's own default.
+    pub max_message_bytes: u32,
+    /// A `Nats-Msg-Id` is remembered for so long, in seconds; a retry within it is a duplicate.
+    /// Memory grows with rate × window. Default 120.
+    pub duplicate_window_s: u64,
+    /// The archive of alerts, commands and outcomes holds at most this much. Default 1 GiB.
+    pub archive_max_bytes: u64,
+    /// The archive holds nothing older, in seconds. Default 90 days.
+    pub archive_max_age_s: u64,
+    /// The bucket of current state holds at most this much. Default 256 MiB.
+    pub state_max_bytes: u64,
+    /// The bucket of checkpoints holds at most this much. Default 1.25 GiB.
+    pub checkpoints_max_bytes: u64,
+    /// Copies of everything in a cluster: 1, 3 or 5. Default 1.
+    pub replicas: u8,
+    /// Let a lowered limit drop messages that are there now. Default false.
+    pub allow_data_loss: bool,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 4 * GIB,
+            max_age_s: 7 * 86_400,
+            max_message_bytes: 1_048_576,
+            duplicate_window_s: 120,
+            archive_max_bytes: GIB,
+            archive_max_age_s: 90 * 86_400,
+            state_max_bytes: 256 * MIB,
+            checkpoints_max_bytes: GIB + 256 * MIB,
+            replicas: 1,
+            allow_data_loss: false,
+        }
+    }
+}
+
+impl StreamConfig {
+    /// What all of it together may take on disk, in bytes.
+    #[must_use]
+    pub fn disk_bytes_max(&self) -> u64 {
+        self.max_bytes
+            .saturating_add(self.archive_max_bytes)
+            .saturating_add(self.state_max_bytes)
+            .saturating_add(self.checkpoints_max_bytes)
+    }
+
+    fn check(&self) -> Result<(), BusError> {
+        let bad = |setting, reason: &str| Err(BusError::Config { setting, reason: reason.to_owned() });
+        if !matches!(self.replicas, 1 | 3 | 5) {
+            return bad("stream.replicas", "1, 3 or 5");
+        }
+        if self.duplicate_window_s > self.max_age_s {
+            return bad("stream.duplicate_window_s", "not longer than `max_age_s`");
+        }
+        // Nanoseconds of an age must fit the server's signed 64 bits.
+        if self.max_age_s.max(self.archive_max_age_s) > 9_000_000_000 {
+            return bad("stream.max_age_s", "too long");
+        }
+        let sizes = [self.max_bytes, self.archive_max_bytes, self.state_max_bytes, self.checkpoints_max_bytes];
+        if sizes.iter().any(|size| *size < 64 * 1024 || *size > i64::MAX as u64) {
+            return bad("stream.max_bytes", "every size is at least 64 KiB");
+        }
+        if self.max_age_s == 0 || self.archive_max_age_s == 0 {
+            return bad("stream.max_age_s", "every age is at least 1 second");
+        }
+        if self.max_message_bytes < 1024 || self.max_message_bytes > i32::MAX as u32 {
+            return bad("stream.max_message_bytes", "at least 1 KiB");
+        }
+        Ok(())
+    }
+}
+
+/// The names of streams and buckets below a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The log's stream.
+    pub log: String,
+    /// The archive's stream.
+    pub archive: String,
+    /// The bucket of current state.
+    pub state: String,
+    /// The bucket of checkpoints.
+    pub checkpoints: String,
+    /// The bucket of leases.
+    pub leases: String,
+}
+
+impl Names {
+    /// `homeostat.v1` → `homeostat`, `homeostat_archive`, …; `acme.eu.v1` → `acme_eu`, ….
+    ///
+    /// # Errors
+    /// [`BusError::Config`] when the root is not made of plain tokens.
+    pub fn of(root: &str) -> Result<Self, BusError> {
+        check_root(root)?;
+        let word = root.strip_suffix(".v1").unwrap_or(root).replace('.', "_");
+        Ok(Self {
+            archive: format!("{word}_archive"),
+            state: format!("{word}_state"),
+            checkpoints: format!("{word}_checkpoints"),
+            leases: format!("{word}_leases"),
+            log: word,
+        })
+    }
+}
+
+/// What a stream should be.
+struct Wanted {
+    name: String,
+    config: Map<String, Value>,
+}
+
+/// Brings all streams and buckets into being; says the log's incarnation.
+pub(crate) async fn ensure(bus: &Bus) -> Result<String, BusError> {
+    let limits = &bus.config().stream;
+    limits.check()?;
+    let names = bus.names();
+    let root = bus.root();
+    let log = ensure_one(bus, &log_stream(root, names, limits)).await?;
+    for wanted in [
+        archive_stream(root, names, limits),
+        bucket(&names.state, "file", limits.state_max_bytes, limits.replicas),
+        bucket(&names.checkpoints, "file", limits.checkpoints_max_bytes, limits.replicas),
+        bucket(&names.leases, "memory", MIB, limits.replicas),
+    ] {
+        ensure_one(bus, &wanted).await?;
+    }
+    for (field, since) in [("allow_atomic", "2.12"), ("allow_msg_ttl", "2.11")] {
+        if log.config.get(field) != Some(&Value::Bool(true)) {
+            return Err(BusError::Incompatible {
+                stream: names.log.clone(),
+                reason: format!("the server does not know `{field}`: nats-server {since} or newer is needed"),
+            });
+        }
+    }
+    log.metadata(INCARNATION)
+        .map(str::to_owned)
+        .ok_or_else(|| BusError::Protocol { what: names.log.clone(), detail: "the stream has lost its incarnation".to_owned() })
+}
+
+fn nanos(seconds: u64) -> Value {
+    json!(seconds.saturating_mul(1_000_000_000))
+}
+
+fn log_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
+    let subjects: Vec<String> = KINDS.iter().map(|kind| format!("{root}.{kind}")).collect();
+    stream(
+        &names.log,
+        json!({
+            "description": "Homeostat: the log, everything in one order",
+            "subjects": subjects,
+            "storage": "file",
+            "max_bytes": limits.max_bytes,
+            "max_age": nanos(limits.max_age_s),
+            "max_msg_size": limits.max_message_bytes,
+            "duplicate_window": nanos(limits.duplicate_window_s),
+            "num_replicas": limits.replicas,
+            "allow_atomic": true,
+            "allow_msg_ttl": true,
+            "metadata": { ROOT: root },
+        }),
+    )
+}
+
+fn archive_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
+    let sources: Vec<Value> =
+        ARCHIVED.iter().map(|kind| json!({ "name": names.log, "filter_subject": format!("{root}.{kind}") })).collect();
+    stream(
+        &names.archive,
+        json!({
+            "description": "Homeostat: alerts, commands and outcomes, kept longer than the log",
+            "sources": sources,
+            "storage": "file",
+            "max_bytes": limits.archive_max_bytes,
+            "max_age": nanos(limits.archive_max_age_s),
+            "num_replicas": limits.replicas,
+            "allow_direct": true,
+            "metadata": { ROOT: root },
+        }),
+    )
+}
+
+/// A key-value bucket is a stream with these settings, a convention of NATS (ADR-8).
+fn bucket(name: &str, storage: &str, max_bytes: u64, replicas: u8) -> Wanted {
+    stream(
+        &bucket_stream(name),
+        json!({
+            "subjects": [format!("$KV.{name}.>")],
+            "storage": storage,
+            "max_bytes": max_bytes,
+            "max_msgs_per_subject": 1,
+            "discard": "new",
+            "allow_rollup_hdrs": true,
+            "allow_direct": true,
+            "deny_delete": true,
+            "num_replicas": replicas,
+        }),
+    )
+}
+
+/// The stream behind a bucket.
+pub(crate) fn bucket_stream(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+fn stream(name: &str, config: Value) -> Wanted {
+    let mut config = match config {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    config.insert("name".to_owned(), json!(name));
+    config.entry("retention").or_insert(json!("limits"));
+    config.entry("discard").or_insert(json!("old"));
+    Wanted { name: name.to_owned(), config }
+}
+
+async fn ensure_one(bus: &Bus, wanted: &Wanted) -> Result<StreamInfo, BusError> {
+    let name = &wanted.name;
+    // Two processes may start at once: whoever loses the race to create looks again.
+    for _ in 0..3 {
+        match bus.stream_info(name).await {
+            Ok(found) => {
+                let Some(merged) = migrate(wanted, &found, &bus.config().stream, now_ms())? else {
+                    return Ok(found);
+                };
+                tracing::info!(stream = %name, "stream brought up to date");
+                return bus.call(&format!("STREAM.UPDATE.{name}"), &with_incarnation(merged)?).await.map_err(|error| explain(name, error));
+            }
+            Err(error) if error.code() == Some(STREAM_NOT_FOUND) => {}
+            Err(error) => return Err(error),
+        }
+        let create = with_incarnation(wanted.config.clone())?;
+        match bus.call(&format!("STREAM.CREATE.{name}"), &create).await {
+            Ok(info) => {
+                tracing::info!(stream = %name, "stream created");
+                return Ok(info);
+            }
+            Err(error) if error.code() == Some(STREAM_NAME_IN_USE) => {}
+            Err(error) => return Err(explain(name, error)),
+        }
+    }
+    Err(BusError::Incompatible { stream: name.clone(), reason: "it appears and disappears; is somebody deleting it?".to_owned() })
+}
+
+/// Gives a configuration an incarnation unless it has one.
+fn with_incarnation(mut config: Map<String, Value>) -> Result<Map<String, Value>, BusError> {
+    let id = random_hex(8)?;
+    let metadata = config.entry("metadata").or_insert_with(|| json!({}));
+    if let Value::Object(metadata) = metadata {
+        metadata.entry(INCARNATION).or_insert(json!(id));
+    }
+    Ok(config)
+}
+
+fn explain(stream: &str, error: BusError) -> BusError {
+    let BusError::Refused { code, description, .. } = &error else {
+        return error;
+    };
+    let advice = match *code {
+        STREAM_SUBJECT_OVERLAP => "another stream holds these subjects: delete it or choose another `bus.root`",
+        10047 | 10023 | 10028 => "the server has not enough storage: raise its JetStream limits or lower `bus.stream.*_bytes`",
+        10052 => "the server does not accept these settings",
+        _ => return error,
+    };
+    BusError::Incompatible { stream: stream.to_owned(), reason: format!("{advice} ({code}: {description})") }
+}
+
+/// What an existing stream's configuration must become, or nothing if it is right. Pure.
+fn migrate(wanted: &Wanted, found: &StreamInfo, limits: &StreamConfig, now_ms: u64) -> Result<Option<Map<String, Value>>, BusError> {
+    let incompatible = |reason: String| BusError::Incompatible { stream: wanted.name.clone(), reason };
+    let remedy = "rename or delete that stream, or choose another `bus.root`";
+    for fixed in ["storage", "retention"] {
+        if found.config.get(fixed) != wanted.config.get(fixed) {
+            return Err(incompatible(format!(
+                "its `{fixed}` is {} and cannot be changed to {}; {remedy}",
+                shown(found.config.get(fixed)),
+                shown(wanted.config.get(fixed)),
+            )));
+        }
+    }
+    if found.config.contains_key("mirror") || found.config.get("sealed") == Some(&json!(true)) {
+        return Err(incompatible(format!("it is a mirror or sealed; {remedy}")));
+    }
+    let root = wanted.config.get("metadata").and_then(|m| m.get(ROOT)).and_then(Value::as_str);
+    match (root, found.metadata(ROOT)) {
+        (Some(root), Some(other)) if root != other => {
+            return Err(incompatible(format!("it belongs to the root `{other}`; {remedy}")));
+        }
+        (Some(_), None) if !holds_only(&found.config, &wanted.config) => {
+            return Err(incompatible(format!("it holds somebody else's subjects; {remedy}")));
+        }
+        _ => {}
+    }
+    if !limits.allow_data_loss {
+        refuse_loss(wanted, found, now_ms)?;
+    }
+    let mut merged = found.config.clone();
+    for (key, value) in &wanted.config {
+        match (key.as_str(), merged.get_mut(key), value) {
+            ("metadata", Some(Value::Object(there)), Value::Object(ours)) => {
+                there.extend(ours.clone());
+            }
+            ("sources", Some(there), ours) if same_sources(there, ours) => {}
+            _ => {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    let complete = merged.get("metadata").is_some_and(|m| m.get(INCARNATION).is_some());
+    Ok((merged != found.config || !complete).then_some(merged))
+}
+
+/// Whether a stream without our mark holds nothing but our subjects (an operator made it for us).
+fn holds_only(found: &Map<String, Value>, wanted: &Map<String, Value>) -> bool {
+    let list =
+        |config: &Map<String, Value>, key: &str| -> Vec<Value> { config.get(key).and_then(Value::as_array).cloned().unwrap_or_default() };
+    let ours = list(wanted, "subjects");
+    list(found, "subjects").iter().all(|subject| ours.contains(subject))
+        && list(found, "sources").is_empty() == list(wanted, "sources").is_empty()
+}
+
+/// The server adds fields of its own to a source; what counts is name and filter, in any order.
+fn same_sources(there: &Value, ours: &Value) -> bool {
+    let key = |value: &Value| -> std::collections::BTreeSet<String> {
+        value.as_array().into_iter().flatten().map(|s| format!("{} {}", shown(s.get("name")), shown(s.get("filter_subject")))).collect()
+    };
+    key(there) == key(ours)
+}
+
+fn refuse_loss(wanted: &Wanted, found: &StreamInfo, now_ms: u64) -> Result<(), BusError> {
+    let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_i64);
+    let loss = |limit: &'static str, detail: String| Err(BusError::WouldDropData { stream: wanted.name.clone(), limit, detail });
+    if let Some(limit) = number(&wanted.config, "max_bytes").and_then(|n| u64::try_from(n).ok())
+        && number(&wanted.config, "max_bytes") != number(&found.config, "max_bytes")
+        && found.state.bytes > limit
+    {
+        return loss("max_bytes", format!("{} bytes are there, {limit} would be allowed", found.state.bytes));
+    }
+    if let Some(limit) = number(&wanted.config, "max_age").filter(|n| *n > 0)
+        && number(&wanted.config, "max_age") != number(&found.config, "max_age")
+        && found.state.messages > 0
+        && let Ok(first) = async_nats::datetime::parse_rfc3339(&found.state.first_ts)
+    {
+        let age = Duration::from_millis(now_ms.saturating_sub(unix_ms(first.unix_timestamp_nanos())));
+        let limit = Duration::from_nanos(limit.unsigned_abs());
+        if age > limit {
+            return loss("max_age_s", format!("the oldest is {} s old, {} s would be allowed", age.as_secs(), limit.as_secs()));
+        }
+    }
+    Ok(())
+}
+
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "absent".to_owned(),
+        Some(Value::String(text)) => format!("`{text}`"),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;
