@@ -277,13 +277,15 @@ impl<'s> Lexer<'s> {
         if next.is_ascii_digit() && !matches!(self.previous, Previous::Word | Previous::Close | Previous::Glue) {
             return self.number();
         }
-        if self.previous == Previous::Keyword {
+        match self.previous {
             // A keyword before a dot is a name (`user.id`).
-            self.previous = Previous::Word;
+            Previous::Word | Previous::Keyword | Previous::Close | Previous::Glue => {
+                self.output.byte(b'.');
+                self.previous = Previous::Glue;
+                self.at += 1;
+            }
+            _ => self.operator(),
         }
-        self.output.byte(b'.');
-        self.previous = Previous::Glue;
-        self.at += 1;
     }
 
     fn slash(&mut self) {

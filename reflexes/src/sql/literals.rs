@@ -161,6 +161,9 @@ impl Lexer<'_> {
             self.previous = Previous::Literal;
             return;
         }
+        if !matches!(self.previous, Previous::Word | Previous::Close) {
+            self.space();
+        }
         self.output.text(b"::");
         self.previous = Previous::Glue;
     }
@@ -227,22 +230,24 @@ fn is_numbered(name: &[u8]) -> bool {
 /// The end of the type name that begins at `at`: `uuid`, `pg_catalog."char"`, `character varying(20)`,
 /// `timestamp(3) with time zone`, `int[][]`.
 fn type_end(text: &[u8], at: usize) -> usize {
-    let mut end = name_end(text, bytes::space_end(text, at));
-    let first = text.get(bytes::space_end(text, at)..end).unwrap_or_default();
+    let mut start = bytes::space_end(text, at);
+    let mut end = name_end(text, start);
     while peek(text, end) == b'.' {
         let next = name_end(text, end + 1);
         if next == end + 1 {
             break;
         }
+        start = end + 1;
         end = next;
     }
+    let last = text.get(start..end).unwrap_or_default();
     let is = |word: &[u8], names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
     let mut followers: &[&str] = &[];
-    if is(first, &["double"]) {
+    if is(last, &["double"]) {
         followers = &["precision"];
-    } else if is(first, &["character", "char", "bit", "national"]) {
+    } else if is(last, &["character", "char", "bit", "national"]) {
         followers = &["varying", "character", "char"];
-    } else if is(first, &["timestamp", "time"]) {
+    } else if is(last, &["timestamp", "time"]) {
         followers = &["with", "without", "time", "zone"];
     }
     loop {

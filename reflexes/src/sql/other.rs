@@ -10,44 +10,74 @@ use super::output::Output;
 use super::params::Params;
 use super::{Dialect, Shape, Verb};
 
-/// The normal form of a statement that is no SQL, or `None`.
+/// The normal form of a JSON command, or `None`.
 pub(super) fn normalise(statement: &str, dialect: Dialect, key: u64, output: &mut Output, frames: &mut Frames) -> Option<Facts> {
     if dialect != Dialect::Generic {
         return None;
     }
     let text = statement.as_bytes();
     let at = bytes::space_end(text, 0);
-    if is_json(text, at) {
-        return Some(document(text, at, key, output, frames));
+    is_json(text, at).then(|| document(text, at, key, output, frames))
+}
+
+/// The operation and, if it names one, the collection of a statement that is no SQL.
+pub(super) fn summary(statement: &str, dialect: Dialect) -> Option<(&str, Option<&str>)> {
+    if dialect != Dialect::Generic {
+        return None;
     }
-    let end = bytes::run(text, at, |byte| bytes::is_word(byte) || byte == b'.');
-    let word = text.get(at..end)?;
-    is_key_value(text, word, end).then(|| key_value(text, word, end, key, output))
+    let text = statement.as_bytes();
+    let mut at = bytes::space_end(text, 0);
+    if !is_json(text, at) {
+        let end = bytes::run(text, at, |byte| bytes::is_word(byte) || byte == b'.');
+        let word = statement.get(at..end)?;
+        return is_key_value(text, word.as_bytes(), end).then_some((word, None));
+    }
+    let mut depth = 0u32;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'{' | b'[' => depth = depth.saturating_add(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            byte if bytes::is_space(byte) || matches!(byte, b',' | b':') => {}
+            _ => {
+                let (content, end) = scalar(text, at);
+                let colon = bytes::space_end(text, end.at);
+                if depth == 1 && peek(text, colon) == b':' && names_a_collection(content) {
+                    let (collection, end) = scalar(text, bytes::space_end(text, colon + 1));
+                    let shown = end.closed && is_plain(collection);
+                    let operation = std::str::from_utf8(content).ok()?;
+                    return Some((operation, std::str::from_utf8(collection).ok().filter(|_| shown)));
+                }
+                at = end.at.max(at + 1);
+                continue;
+            }
+        }
+        at += 1;
+    }
+    Some(("", None))
 }
 
 fn facts(key: u64, verb: Verb) -> Facts {
-    let mut shape = Shape::default();
-    shape.insert(Shape::NOT_SQL);
-    Facts { params: Params::new(key), verb, shape }
+    Facts { params: Params::new(key), verb, shape: Shape::NOT_SQL }
 }
 
-/// Whether a JSON object, or an array of them, begins here.
+/// Whether a JSON object, or an array of them, begins here. What the lexer writes is never taken for one: it sets
+/// a space behind a brace and before a colon.
 fn is_json(text: &[u8], at: usize) -> bool {
-    match peek(text, at) {
-        b'{' => {
-            let first = bytes::space_end(text, at + 1);
-            match peek(text, first) {
-                b'"' | b'\'' | b'}' | b'$' => true,
-                // Its own normal form, cut short.
-                b'?' => matches!(peek(text, first + 1), 0 | b'}' | b','),
-                byte if bytes::begins_word(byte) => peek(text, bytes::space_end(text, bytes::word_end(text, first))) == b':',
-                _ => false,
-            }
+    let first = bytes::space_end(text, at + 1);
+    let adjacent = first == at + 1;
+    match (peek(text, at), peek(text, first)) {
+        (b'{', b'"' | b'\'') => true,
+        (b'{', b'}') => adjacent,
+        // Its own normal form.
+        (b'{', b'?') => {
+            let next = peek(text, first + 1);
+            adjacent && (first + 1 == text.len() || !(bytes::is_space(next) || next == b'='))
         }
-        b'[' => {
-            let first = bytes::space_end(text, at + 1);
-            peek(text, first) == b'{' && is_json(text, first)
+        (b'{', byte) if bytes::is_word(byte) && !byte.is_ascii_digit() => {
+            let colon = bytes::word_end(text, first);
+            peek(text, colon) == b':' && peek(text, colon + 1) != b':' && bytes::braced_end(text, at).is_none()
         }
+        (b'[', b'{') => is_json(text, first),
         _ => false,
     }
 }
@@ -304,68 +334,73 @@ const KEY_VALUE: &[&str] = &[
     "setrange",
 ];
 
-fn is_key_value(text: &[u8], word: &[u8], end: usize) -> bool {
+/// Whether the first word of a statement, which ends at `end`, is a key-value command.
+pub(super) fn is_key_value(text: &[u8], word: &[u8], end: usize) -> bool {
     if word.is_empty() || word.len() > 16 {
         return false;
     }
-    if KEY_VALUE.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes())) {
-        // `type = 3` is no command.
-        return end == text.len() || bytes::is_space(peek(text, end));
-    }
-    word.eq_ignore_ascii_case(b"set") && is_key_value_set(text, end)
+    KEY_VALUE.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
+        || (word.eq_ignore_ascii_case(b"set") && is_key_value_set(text, end))
 }
+
+/// Words that follow `SET` in SQL where a key would follow it in a key-value command.
+const SET_WORDS: &[&str] = &[
+    "session",
+    "local",
+    "global",
+    "transaction",
+    "names",
+    "character",
+    "charset",
+    "role",
+    "time",
+    "password",
+    "constraints",
+    "schema",
+    "catalog",
+    "persist",
+    "persist_only",
+    "default",
+    "xml",
+    "isolation",
+    "nocount",
+    "identity_insert",
+    "ansi_nulls",
+    "quoted_identifier",
+    "rowcount",
+    "statistics",
+    "language",
+    "collation",
+    "resource",
+    "search_path",
+];
 
 /// Tells `SET key value` from SQL's many `SET`s, which assign or begin with one of a few words.
 fn is_key_value_set(text: &[u8], end: usize) -> bool {
-    let at = bytes::space_end(text, end);
-    let key_end = bytes::run(text, at, |byte| !bytes::is_space(byte));
-    let first = text.get(at..key_end).unwrap_or_default();
-    let next = bytes::space_end(text, key_end);
-    let second_end = bytes::run(text, next, |byte| !bytes::is_space(byte));
-    let second = text.get(next..second_end).unwrap_or_default();
-    const SQL: &[&str] = &[
-        "session",
-        "local",
-        "global",
-        "transaction",
-        "names",
-        "character",
-        "charset",
-        "role",
-        "time",
-        "password",
-        "constraints",
-        "schema",
-        "catalog",
-        "persist",
-        "persist_only",
-        "default",
-        "xml",
-        "isolation",
-        "nocount",
-        "identity_insert",
-        "ansi_nulls",
-        "quoted_identifier",
-        "rowcount",
-        "statistics",
-        "language",
-        "collation",
-        "resource",
-        "search_path",
-    ];
-    let assigns = first.contains(&b'=')
-        || second.first().is_some_and(|byte| b"=:".contains(byte))
-        || second.eq_ignore_ascii_case(b"to")
-        || first.first().is_some_and(|byte| b"@\"'`".contains(byte));
-    let spoken = SQL.iter().any(|word| first.eq_ignore_ascii_case(word.as_bytes()));
-    !assigns && !spoken && !second.is_empty() && !second.eq_ignore_ascii_case(b"on") && !second.eq_ignore_ascii_case(b"off")
+    let (key, key_end) = argument(text, end);
+    let (value, _) = argument(text, key_end);
+    let is = |word: &[u8], names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
+    let assigns = key.contains(&b'=')
+        || key.ends_with(b":")
+        || value.first().is_some_and(|byte| b"=:,.([;".contains(byte))
+        || is(value, &["to", "on", "off", "from"]);
+    key.first().is_some_and(|byte| bytes::is_word(*byte)) && !assigns && !is(key, SET_WORDS)
 }
 
-/// A key-value command: the command, and one `?` for whatever follows it.
-fn key_value(text: &[u8], word: &[u8], end: usize, key: u64, output: &mut Output) -> Facts {
-    let mut facts = facts(key, Verb::KeyValue);
-    output.folded(word);
-    let mut at = bytes::space_end(text, end);
+/// The next argument from `at` on, and its end; comments are no arguments.
+fn argument(text: &[u8], at: usize) -> (&[u8], usize) {
+    let mut start = bytes::space_end(text, at);
+    while peek(text, start) == b'/' && peek(text, start + 1) == b'*' {
+        start = bytes::space_end(text, bytes::block_end(text, start, true).at);
+    }
+    let end = bytes::run(text, start, |byte| !bytes::is_space(byte));
+    (text.get(start..end).unwrap_or_default(), end)
+}
+
+/// The arguments of a key-value command from `at` on become one `?`: keys are as much data as values.
+pub(super) fn key_value(text: &[u8], at: usize, output: &mut Output, facts: &mut Facts) {
+    facts.shape.insert(Shape::NOT_SQL);
+    let mut at = bytes::space_end(text, at);
     if at < text.len() {
         output.text(b" ?");
     }
@@ -380,5 +415,4 @@ fn key_value(text: &[u8], word: &[u8], end: usize, key: u64, output: &mut Output
         }
         at = bytes::space_end(text, next);
     }
-    facts
 }

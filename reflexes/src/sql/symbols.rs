@@ -50,7 +50,7 @@ impl Lexer<'_> {
                     self.output.folded(self.text.get(self.at..end).unwrap_or_default());
                     self.previous = Previous::Word;
                     self.at = end;
-                } else if matches!(next, b'>' | b'-' | b'=') {
+                } else if matches!(next, b'>' | b'-') {
                     self.operator();
                 } else {
                     self.at = bytes::line_end(self.text, self.at);
@@ -78,6 +78,10 @@ impl Lexer<'_> {
         let list = !matches!(self.previous, Previous::Open | Previous::Comma) || self.frames.in_list();
         self.space();
         self.push(b'[', list, false);
+        if self.dialect == Dialect::Generic {
+            // A name that stuck to the bracket would be read as a quoted one.
+            self.previous = Previous::Operator;
+        }
     }
 
     /// `{`: a placeholder, or the escape braces of ODBC and JDBC.

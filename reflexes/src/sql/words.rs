@@ -3,14 +3,15 @@
 use super::bytes::{self, Backslash, peek};
 use super::keywords::{Keyword, keyword, keyword_in};
 use super::lexer::{Lexer, Previous};
-use super::{Dialect, Shape, Verb};
+use super::{Dialect, Shape, Verb, other};
 
 impl Lexer<'_> {
     pub(super) fn word(&mut self) {
         let start = self.at;
         let end = bytes::word_end(self.text, start + 1);
         let next = peek(self.text, end);
-        if (next == b'\'' || next == b'&' || next == b'"') && self.prefixed_string(start, end) {
+        let sticks = next == b'\'' || next == b'&' || next == b'"';
+        if (sticks || peek(self.text, start) == b'_') && self.prefixed_string(start, end) {
             return;
         }
         let len = end - start;
@@ -20,8 +21,8 @@ impl Lexer<'_> {
             Some(window) => keyword_in(u128::from_le_bytes(*window), len),
             None => keyword(self.text.get(start..end).unwrap_or_default()),
         };
-        if !self.begun {
-            self.begin(start, end);
+        if !self.begun && self.begin(start, end) {
+            return;
         }
         self.at = end;
         let previous = match meaning {
@@ -45,19 +46,32 @@ impl Lexer<'_> {
         }
     }
 
-    /// The statement's first word names its verb.
-    fn begin(&mut self, start: usize, end: usize) {
+    /// The statement's first word names its verb. Says whether it was a key-value command, which is then done with.
+    fn begin(&mut self, start: usize, end: usize) -> bool {
         self.begun = true;
+        if self.dialect == Dialect::Generic {
+            let end = bytes::run(self.text, end, |byte| bytes::is_word(byte) || byte == b'.');
+            let word = self.text.get(start..end).unwrap_or_default();
+            if other::is_key_value(self.text, word, end) {
+                self.verb = Some(Verb::KeyValue);
+                self.space();
+                self.output.folded(word);
+                other::key_value(self.text, end, self.output, &mut self.facts);
+                self.at = self.text.len();
+                return true;
+            }
+        }
         let mut folded = [0u8; 16];
         let word = self.text.get(start..end).unwrap_or_default();
         let Some(folded) = folded.get_mut(..word.len()) else {
             self.verb = Some(Verb::Other);
-            return;
+            return false;
         };
         folded.copy_from_slice(word);
         folded.make_ascii_lowercase();
         self.data_follows = *folded == *b"copy";
         self.verb = Verb::of_first_word(folded);
+        false
     }
 
     /// What a keyword does here: the token it leaves behind, or nothing when it was dropped or replaced.
@@ -177,16 +191,23 @@ impl Lexer<'_> {
             && peek(self.text, bytes::space_end(self.text, end)) == b'('
     }
 
-    /// A word that sticks to a quote may be the prefix of a string: `E'…'`, `N'…'`, `X'…'`, `U&'…'`, `_utf8mb4'…'`.
-    fn prefixed_string(&mut self, start: usize, end: usize) -> bool {
+    /// A word that sticks to a quote may be the prefix of a string: `E'…'`, `N'…'`, `X'…'`, `U&'…'`; a character set
+    /// (`_utf8mb4 '…'`) need not even stick.
+    fn prefixed_string(&mut self, start: usize, mut end: usize) -> bool {
         let word = self.text.get(start..end).unwrap_or_default();
+        if word.first() == Some(&b'_') {
+            end = bytes::space_end(self.text, end);
+            if !matches!(peek(self.text, end), b'\'' | b'"') {
+                return false;
+            }
+        }
         let next = peek(self.text, end);
         let (quote, from) = match next {
             b'&' if peek(self.text, end + 1) == b'\'' => (b'\'', end + 2),
             b'&' => return false,
             quote => (quote, end + 1),
         };
-        if quote == b'"' && self.dialect != Dialect::Mysql {
+        if quote == b'"' && self.dialect != Dialect::Mysql && word.first() != Some(&b'_') {
             return false;
         }
         let backslash = match word {
