@@ -211,7 +211,7 @@ fn request_error(what: &str, after: Duration, error: &async_nats::client::Reques
 }
 
 /// Takes a JetStream answer apart: `{"error": …}` or the thing itself.
-fn decode<T: DeserializeOwned>(what: &str, reply: &[u8]) -> Result<T, BusError> {
+pub(crate) fn decode<T: DeserializeOwned>(what: &str, reply: &[u8]) -> Result<T, BusError> {
     let broken = |error: serde_json::Error| BusError::Protocol { what: what.to_owned(), detail: error.to_string() };
     let maybe: MaybeRefused = serde_json::from_slice(reply).map_err(broken)?;
     if let Some(refusal) = maybe.error {

@@ -4,22 +4,19 @@
 //! that fails with a time-out may have been stored; nothing is retried here behind the caller's
 //! back. LG-3 a look-up asks the stream's leader, so it sees every acknowledged append.
 
-use std::collections::VecDeque;
+mod pipeline;
+
 use std::sync::Arc;
 
 use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::jetstream::kv;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 
 use crate::api::{Ack, StreamInfo};
 use crate::connect::Bus;
 use crate::error::{AppendAllError, AppendError, BusError};
 use crate::message::{Entry, Message, check_subject};
 use crate::streams;
-
-/// How many appends may be under way at once in [`Log::append_all`].
-const WINDOW: usize = 256;
+use pipeline::Pipeline;
 
 /// Where the log begins and ends, and how much it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,39 +136,21 @@ impl Log {
     /// mean "the bus is away", the rest is not tried.
     pub async fn append_all(&self, messages: Vec<Message>) -> Result<Vec<u64>, AppendAllError> {
         let total = messages.len();
-        let mut sequences = vec![0; total];
-        let mut failed: Vec<(usize, BusError)> = Vec::new();
-        let mut window: VecDeque<(usize, BoxFuture<'_, Result<Ack, BusError>>)> = VecDeque::new();
-        let mut waiting = messages.iter().enumerate();
-        loop {
-            while window.len() < WINDOW
-                && let Some((index, message)) = waiting.next()
-            {
-                if let Some((_, BusError::Timeout { .. } | BusError::Closed { .. } | BusError::NoResponders { .. })) = failed.last() {
-                    let (_, error) = &failed[failed.len() - 1];
-                    failed.push((index, error.clone()));
-                    continue;
-                }
-                // Polled once at once, so that it is on the wire before the next one is built.
-                let mut sending = self.store(message, None).boxed();
-                match (&mut sending).now_or_never() {
-                    Some(Ok(ack)) => sequences[index] = ack.seq,
-                    Some(Err(error)) => failed.push((index, error)),
-                    None => window.push_back((index, sending)),
-                }
-            }
-            let Some((index, sending)) = window.pop_front() else {
-                break;
-            };
-            match sending.await {
-                Ok(ack) => sequences[index] = ack.seq,
+        let all = match Pipeline::open(self, total).await {
+            Ok(pipeline) => pipeline.run(&messages).await,
+            Err(error) => vec![Err(error); total],
+        };
+        let mut sequences = Vec::with_capacity(total);
+        let mut failed = Vec::new();
+        for (index, result) in all.into_iter().enumerate() {
+            match result {
+                Ok(seq) => sequences.push(seq),
                 Err(error) => failed.push((index, error)),
             }
         }
         if failed.is_empty() {
             return Ok(sequences);
         }
-        failed.sort_by_key(|(index, _)| *index);
         Err(AppendAllError { total, failed })
     }
 
@@ -224,15 +203,29 @@ impl Log {
         }
     }
 
-    async fn store(&self, message: &Message, expected: Option<u64>) -> Result<Ack, BusError> {
-        let ack = self.inner.bus.store(message, expected).await?;
-        if ack.stream == self.stream() {
-            return Ok(ack);
+    /// Refuses a subject that is not the log's: nobody would store it, and in the middle of a
+    /// batch nobody would say so.
+    pub(crate) fn own(&self, subject: &str) -> Result<(), BusError> {
+        let below = subject.strip_prefix(self.inner.bus.root()).and_then(|rest| rest.strip_prefix('.'));
+        if below.is_some_and(streams::is_kind) {
+            return Ok(());
         }
-        Err(BusError::Incompatible {
-            stream: ack.stream,
-            reason: format!("it takes `{}`, which is not a subject of the log", message.subject),
-        })
+        Err(BusError::Invalid { what: subject.chars().take(64).flat_map(char::escape_debug).collect(), reason: "not a subject of the log" })
+    }
+
+    async fn store(&self, message: &Message, expected: Option<u64>) -> Result<Ack, BusError> {
+        self.own(&message.subject)?;
+        let ack = self.inner.bus.store(message, expected).await?;
+        self.stored_by(&ack, &message.subject)?;
+        Ok(ack)
+    }
+
+    /// LG-1: an acknowledgement counts if it is the log's own.
+    fn stored_by(&self, ack: &Ack, subject: &str) -> Result<u64, BusError> {
+        if ack.stream == self.stream() {
+            return Ok(ack.seq);
+        }
+        Err(BusError::Incompatible { stream: ack.stream.clone(), reason: format!("it takes `{subject}`, which belongs to the log") })
     }
 
     /// The header that keeps a message out of any other stream.

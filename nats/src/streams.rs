@@ -32,6 +32,15 @@ const ROOT: &str = "homeostat.root";
 
 /// What the log holds, by the first token below the root.
 pub const KINDS: &[&str] = &["event.>", "alert.>", "command.>", "outcome.>", "ask.>", "answer.>", "control.>", "chain.>", "dead.>", "tick"];
+
+/// Whether a subject, below the root, is one of the log's.
+pub(crate) fn is_kind(below: &str) -> bool {
+    KINDS.iter().any(|kind| match kind.strip_suffix('>') {
+        Some(prefix) => below.len() > prefix.len() && below.starts_with(prefix),
+        None => below == *kind,
+    })
+}
+
 /// What the archive keeps of it.
 pub const ARCHIVED: &[&str] = &["alert.>", "command.>", "outcome.>"];
 
@@ -207,13 +216,14 @@ fn log_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
 }
 
 fn archive_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
-    let sources: Vec<Value> =
-        ARCHIVED.iter().map(|kind| json!({ "name": names.log, "filter_subject": format!("{root}.{kind}") })).collect();
+    // One source with several filters keeps the log's order; three sources would be merged in any.
+    let filters: Vec<Value> =
+        ARCHIVED.iter().map(|kind| format!("{root}.{kind}")).map(|subject| json!({ "src": subject, "dest": subject })).collect();
     stream(
         &names.archive,
         json!({
             "description": "Homeostat: alerts, commands and outcomes, kept longer than the log",
-            "sources": sources,
+            "sources": [{ "name": names.log, "subject_transforms": filters }],
             "storage": "file",
             "max_bytes": limits.archive_max_bytes,
             "max_age": nanos(limits.archive_max_age_s),
@@ -363,10 +373,14 @@ fn holds_only(found: &Map<String, Value>, wanted: &Map<String, Value>) -> bool {
         && list(found, "sources").is_empty() == list(wanted, "sources").is_empty()
 }
 
-/// The server adds fields of its own to a source; what counts is name and filter, in any order.
+/// The server may add fields of its own to a source; what counts is what is taken from where.
 fn same_sources(there: &Value, ours: &Value) -> bool {
-    let key = |value: &Value| -> std::collections::BTreeSet<String> {
-        value.as_array().into_iter().flatten().map(|s| format!("{} {}", shown(s.get("name")), shown(s.get("filter_subject")))).collect()
+    let key = |value: &Value| -> Vec<String> {
+        let one = |source: &Value| {
+            let taken = ["name", "filter_subject", "subject_transforms"];
+            taken.map(|field| shown(source.get(field))).join(" ")
+        };
+        value.as_array().into_iter().flatten().map(one).collect()
     };
     key(there) == key(ours)
 }

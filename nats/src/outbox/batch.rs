@@ -46,6 +46,7 @@ pub(super) async fn store(log: &Log, chain: &str, head: &Head, outputs: &[Output
     let mut messages: Vec<(&str, HeaderMap, Bytes)> = Vec::with_capacity(outputs.len() + 1);
     messages.push((chain, first, payload.into()));
     for Output { message, .. } in outputs {
+        log.own(&message.subject)?;
         messages.push((&message.subject, message.header_map()?, message.payload.clone()));
     }
     let count = messages.len();

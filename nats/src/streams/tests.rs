@@ -113,3 +113,13 @@ fn limits_that_make_no_sense_are_refused() {
     assert!(limits().check().is_ok());
     assert_eq!(limits().disk_bytes_max(), 6 * GIB + 512 * MIB);
 }
+
+#[test]
+fn a_subject_belongs_to_the_log_or_it_does_not() {
+    for ours in ["tick", "event.query.shop", "chain.query"] {
+        assert!(is_kind(ours), "{ours}");
+    }
+    for foreign in ["", "tick.x", "tack", "event", "event.", "admission.a.b", "eventual.x"] {
+        assert!(!is_kind(foreign), "{foreign}");
+    }
+}
