@@ -59,7 +59,7 @@ pub const QUERY_SLOW: Rule = Rule {
     severity: Severity::Warning,
     nature: Nature::State,
     meaning: "The mean time of a query over the last window is above `slow_ms`.",
-    labels: &["fingerprint", "route"],
+    labels: &["fingerprint"],
     evidence: &[
         ("statement", "the query in normal form: no literal is ever kept"),
         ("mean_ms", "mean time over the window, ms"),
@@ -67,6 +67,7 @@ pub const QUERY_SLOW: Rule = Rule {
         ("calls", "executions in the window"),
         ("slow_calls", "executions in the window above the limit"),
         ("slow_ms", "the limit in force, ms"),
+        ("sources", "where in the code it was sent, when known"),
     ],
     advice: "Look at the plan of the statement; an index, fewer rows or a cached answer usually helps.",
 };
@@ -109,6 +110,7 @@ const N_PLUS_ONE_EVIDENCE: &[(&str, &str)] = &[
     ("repeats", "how often it ran in one request"),
     ("total_ms", "time during which at least one of the repeats ran, ms"),
     ("mean_ms", "mean time of one repeat, ms"),
+    ("distinct_params", "different parameters among the repeats, as far as known"),
     ("calls", "executions in all affected requests so far"),
     ("traces", "affected requests so far"),
     ("sources", "where in the code it was sent, when known"),

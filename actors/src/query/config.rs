@@ -1,0 +1,165 @@
+//! The thresholds of the query mind. The documentation of each field is its manual.
+
+use homeostat_reflexes::sql::Verb;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the query mind, `[actors.query]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueryConfig {
+    /// A query shape is slow when its mean time over `slow_window_s` exceeds this, milliseconds. Every single execution
+    /// above it is counted and the latest are listed.
+    pub slow_ms: u64,
+    /// The window over which the mean is taken, seconds. It slides in twelfths.
+    pub slow_window_s: u64,
+    /// So many executions must be in the window before the mean is believed.
+    pub min_calls: u64,
+    /// A slow shape has recovered when its mean falls below this share of `slow_ms`.
+    pub resolve_ratio: f64,
+    /// A slow shape has also recovered when it has not been executed for so many minutes.
+    pub quiet_min: u64,
+    /// How many slow executions are listed.
+    pub slow_list_max: usize,
+    /// Repeated queries inside one request.
+    pub n_plus_one: NPlusOneConfig,
+    /// So many shapes (service and fingerprint) are told apart; executions of further ones are counted under `__other__`
+    /// until a shape has not been seen for `shape_idle_h`.
+    pub shapes_max: usize,
+    /// A shape that has not been seen for so many hours gives its place to a new one when there is no other.
+    pub shape_idle_h: u64,
+    /// So many services are told apart; the rest is `__other__`.
+    pub services_max: usize,
+    /// A longer normal form is kept, shown and published only up to here, bytes. Its fingerprint is that of the whole.
+    pub statement_max_bytes: usize,
+    /// So many traces are open at a time. When one more begins, the one that has been quiet for longest is closed.
+    pub traces_max: usize,
+    /// So many spans of one trace are looked at; what comes beyond is counted in the statistics alone.
+    pub spans_per_trace_max: usize,
+    /// So many spans are kept over all open traces. Beyond, the trace that has been quiet for longest is closed.
+    pub spans_max: usize,
+    /// A trace is over when nothing of it has come for so long, milliseconds. Until then the same span delivered again
+    /// counts once.
+    pub trace_idle_ms: u64,
+    /// After its root request a trace is judged at the next tick; when parts of it still come in after the root, as soon
+    /// as none has come for so long, milliseconds.
+    pub join_grace_ms: u64,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        QueryConfig {
+            slow_ms: 100,
+            slow_window_s: 60,
+            min_calls: 1,
+            resolve_ratio: 0.8,
+            quiet_min: 10,
+            slow_list_max: 100,
+            n_plus_one: NPlusOneConfig::default(),
+            shapes_max: 20_000,
+            shape_idle_h: 1,
+            services_max: 1_000,
+            statement_max_bytes: 4_096,
+            traces_max: 20_000,
+            spans_per_trace_max: 2_000,
+            spans_max: 200_000,
+            trace_idle_ms: 30_000,
+            join_grace_ms: 200,
+        }
+    }
+}
+
+/// Settings of `query.n_plus_one`, `query.duplicate` and `query.n_plus_one_write`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NPlusOneConfig {
+    /// So many repeats of one shape under one caller are a finding.
+    pub min_count: usize,
+    /// The repeats must have taken so long together, milliseconds: the time during which at least one of them ran.
+    pub min_total_ms: u64,
+    /// Which statements are looked at.
+    pub kinds: Vec<StatementKind>,
+    /// Shapes whose normal form contains one of these texts are left alone.
+    pub ignore_queries: Vec<String>,
+    /// Queries whose `source` contains one of these texts are left alone.
+    pub ignore_sources: Vec<String>,
+}
+
+impl Default for NPlusOneConfig {
+    fn default() -> Self {
+        use StatementKind::{Call, Delete, Document, Insert, Merge, Select, Update};
+        NPlusOneConfig {
+            min_count: 5,
+            min_total_ms: 50,
+            kinds: vec![Select, Insert, Update, Delete, Merge, Call, Document],
+            ignore_queries: Vec::new(),
+            // Rails: a validation has to ask row by row, and find_each is a walk by key.
+            ignore_sources: vec!["active_record/validations/uniqueness".to_owned(), "active_record/relation/batches".to_owned()],
+        }
+    }
+}
+
+/// What a statement does, as far as N+1 tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StatementKind {
+    /// Reads.
+    #[serde(alias = "SELECT")]
+    Select,
+    /// Adds rows.
+    #[serde(alias = "INSERT")]
+    Insert,
+    /// Changes rows.
+    #[serde(alias = "UPDATE")]
+    Update,
+    /// Removes rows.
+    #[serde(alias = "DELETE")]
+    Delete,
+    /// Adds or changes rows.
+    #[serde(alias = "MERGE")]
+    Merge,
+    /// Runs a procedure or a prepared statement.
+    #[serde(alias = "CALL")]
+    Call,
+    /// A command of a document store.
+    Document,
+    /// A command of a key-value store: cheap by design, so not looked at unless named.
+    KeyValue,
+    /// A statement nobody knows.
+    Other,
+}
+
+impl StatementKind {
+    /// The kind of a verb; `None` for what is about the connection, the session or the schema and never a finding.
+    #[must_use]
+    pub fn of(verb: Verb) -> Option<StatementKind> {
+        Some(match verb {
+            Verb::Select => StatementKind::Select,
+            Verb::Insert => StatementKind::Insert,
+            Verb::Update => StatementKind::Update,
+            Verb::Delete => StatementKind::Delete,
+            Verb::Merge => StatementKind::Merge,
+            Verb::Call => StatementKind::Call,
+            Verb::Document => StatementKind::Document,
+            Verb::KeyValue => StatementKind::KeyValue,
+            Verb::Other => StatementKind::Other,
+            Verb::Ddl | Verb::Transaction | Verb::Session | Verb::Connect | Verb::Explain => return None,
+        })
+    }
+}
+
+impl QueryConfig {
+    /// The limit of `query.slow`, microseconds.
+    #[must_use]
+    pub fn slow_us(&self) -> u64 {
+        self.slow_ms.saturating_mul(1_000)
+    }
+
+    /// Below this mean a slow shape has recovered, microseconds.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn recovered_us(&self) -> u64 {
+        // A conversion from float saturates; a ratio above 1 would make an alert flap.
+        (self.slow_us() as f64 * self.resolve_ratio.clamp(0.0, 1.0)) as u64
+    }
+}

@@ -1,0 +1,138 @@
+use crate::core::Settings;
+use crate::query::{QueryConfig, QueryCore};
+use crate::rig::{Rig, START, Story, at, batch, survives_restart_anywhere};
+use expect_test::expect;
+use serde_json::{Value, json};
+
+fn query(took_ms: u64, id: u64) -> Value {
+    json!({ "kind": "query", "statement": format!("SELECT * FROM t WHERE id = {id}"), "took_us": took_ms * 1000, "system": "postgresql" })
+}
+
+/// An item of a loop under a request.
+fn item(trace: &str, n: u64, took_ms: u64) -> Value {
+    json!({
+        "kind": "query", "statement": "SELECT * FROM items WHERE order_id = $1", "took_us": took_ms * 1000, "trace": trace, "at_ms": START + n * took_ms,
+        "span": format!("{trace}-{n}"), "parent": format!("{trace}-view"), "params": n.to_string(), "source": "app/orders.rb:10"
+    })
+}
+
+fn request(trace: &str, route: &str) -> Value {
+    json!({ "kind": "request", "route": route, "status": 200, "took_us": 300_000, "trace": trace, "span": format!("{trace}-view") })
+}
+
+#[test]
+fn alerts_once_when_slow_and_once_when_recovered() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig { min_calls: 2, ..Default::default() });
+    rig.feed([at(1.0, query(250, 1)), at(2.0, query(350, 2)), at(3.0, query(900, 3)), at(70.0, query(5, 4)), at(71.0, query(5, 5))]);
+    expect![[r#"
+        2s      query.slow warning shop mean 300 ms  select * from t where id = ?
+        70s     query.slow resolved shop mean 5.0 ms  select * from t where id = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_mean_between_the_two_limits_changes_nothing() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed([at(0.0, query(101, 1)), at(1.0, query(79, 2)), at(2.0, query(75, 3))]).until(50.0);
+    expect![[r#"
+        0s      query.slow warning shop mean 101 ms  select * from t where id = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn silence_resolves_after_ten_minutes() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed([at(0.0, query(500, 1))]).until(620.0);
+    expect![[r#"
+        0s      query.slow warning shop mean 500 ms  select * from t where id = ?
+        600s    query.slow resolved shop quiet for 10 min  select * from t where id = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_fast_execution_among_slow_ones_is_weighed_not_believed() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed([at(0.0, query(20, 1)), at(1.0, query(150, 2)), at(2.0, query(190, 3))]);
+    expect![[r#"
+        2s      query.slow warning shop mean 120 ms  select * from t where id = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_loop_is_found_at_the_tick_after_its_request() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed([batch(1.0, (0..12).map(|n| item("a", n, 9))), at(1.1, request("a", "GET /orders"))]).until(1.25);
+    expect![[r#"
+        1.25s   query.n_plus_one warning shop 12 times, 108 ms in GET /orders  select * from items where order_id = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+fn mixed() -> Story {
+    let mut story = vec![at(0.1, query(250, 1)), at(0.3, request("a", "GET /orders"))];
+    story.extend((0..12u32).map(|n| at(0.35 + f64::from(n) * 0.02, item("a", n.into(), 9))));
+    story.push(batch(1.0, (0..3).map(|n| item("b", n, 40))));
+    story.extend([at(2.0, request("b", "GET /b")), at(3.0, item("c", 1, 30)), at(33.0, query(5, 2)), at(90.0, query(5, 9))]);
+    story
+}
+
+#[test]
+fn a_restart_anywhere_changes_nothing() {
+    survives_restart_anywhere::<QueryCore>(&Settings::default(), &mixed());
+}
+
+#[test]
+fn the_same_span_delivered_again_counts_once() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    for second in 0..4u32 {
+        rig.feed([batch(f64::from(second), (0..3).map(|n| item("a", n, 40)))]);
+    }
+    let view = rig.driver().view();
+    assert_eq!((view.queries[0].calls, view.totals.redelivered), (3, 9));
+}
+
+#[test]
+fn without_a_trace_nothing_is_a_loop() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    let events = (0..50).map(
+        |n| json!({ "kind": "query", "statement": "SELECT * FROM items WHERE order_id = $1", "took_us": 20_000, "params": n.to_string() }),
+    );
+    rig.feed([batch(1.0, events)]).until(60.0).end();
+    assert_eq!(rig.transcript(), "");
+}
+
+#[test]
+fn what_finds_no_place_is_counted_with_the_rest() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig { shapes_max: 3, ..Default::default() });
+    for table in 0..10 {
+        rig.feed([at(1.0, json!({ "kind": "query", "statement": format!("SELECT a FROM t_{table}x"), "took_us": 1000 }))]);
+    }
+    let view = rig.driver().view();
+    assert_eq!((view.totals.shapes, view.totals.other_calls, view.totals.calls), (3, 7, 10));
+    assert!(view.queries.iter().any(|row| row.fingerprint == "__other__" && row.calls == 7));
+}
+
+#[test]
+fn an_idle_shape_gives_its_place_to_a_new_one() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig { shapes_max: 1, ..Default::default() });
+    let event = |table: &str| json!({ "kind": "query", "statement": format!("SELECT a FROM {table}"), "took_us": 1000 });
+    rig.feed([at(1.0, event("old")), at(2.0, event("young")), at(3700.0, event("young"))]);
+    let view = rig.driver().view();
+    assert_eq!((view.totals.shapes, view.totals.other_calls, view.totals.retired_shapes), (1, 2, 1));
+    assert_eq!(view.queries.iter().find(|row| row.fingerprint != "__other__").unwrap().statement, "select a from young");
+}
+
+#[test]
+fn an_open_trace_that_must_go_is_judged_first() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig { traces_max: 2, ..Default::default() });
+    rig.feed([batch(1.0, (0..8).map(|n| item("a", n, 60))), at(1.1, item("b", 0, 1)), at(1.2, item("c", 0, 1))]);
+    expect![[r#"
+        1.2s    query.n_plus_one warning shop 8 times, 480 ms  select * from items where order_id = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+    assert_eq!(rig.driver().view().totals.evicted_traces, 1);
+}
