@@ -1,0 +1,39 @@
+# Everything a newcomer, a contributor and CI do. `make` alone says what there is.
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check bench chaos tools fmt
+
+BIN := target/release/homeostat
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: tools ## the system with recorded traffic of real shops: alerts within seconds
+	cargo build --release --locked
+	python3 scripts/demo.py $(BIN)
+
+run: tools ## the system, with an embedded nats-server and SQLite
+	cargo build --release --locked
+	$(BIN) up
+
+test: tools ## all tests, against real components
+	scripts/install-test-tools
+	cargo test --workspace --locked
+	cargo run --quiet --locked -- export schemas --check
+	cargo run --quiet --locked -- export asyncapi --check
+
+check: ## what a commit must pass: format, lints, tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(MAKE) test
+
+chaos: tools ## kill the system more than a hundred times and compare what it said with a replay
+	HOMEOSTAT_CHAOS_ROUNDS=120 cargo test --release --locked --test chaos -- --nocapture
+
+bench: tools ## all measurements, side by side with peers and floors
+	cargo bench --workspace --locked
+
+tools: ## nats-server into .tools/ (from PyPI, pinned with hashes)
+	@scripts/install-nats-server
+
+fmt: ## format
+	cargo fmt --all
