@@ -121,14 +121,15 @@ pub const HEALTH_SILENT: Rule = Rule {
     name: "health.silent",
     severity: Severity::Critical,
     nature: Nature::State,
-    meaning: "An enrolled service has sent no heartbeat for three of its intervals.",
+    meaning: "An enrolled or expected instance has sent no heartbeat for three of its intervals; a warning while others of its service live.",
     labels: &["instance"],
     evidence: &[
-        ("last_seen_ms", "log time of its last heartbeat"),
+        ("last_seen_ms", "log time of its last heartbeat, when there was one"),
         ("interval_s", "the interval it had announced"),
         ("missed", "whole intervals missed"),
+        ("alive", "instances of its service that are heard"),
     ],
-    advice: "See whether the process lives. If the service is gone for good, retire it.",
+    advice: "See whether the process lives. If it is gone for good, retire it: an order `health.retire` with the service or service/instance.",
 };
 
 /// Every service fell silent together: it is the road, not the services.
@@ -147,7 +148,7 @@ pub const HEALTH_ERROR_RATE: Rule = Rule {
     name: "health.error_rate",
     severity: Severity::Critical,
     nature: Nature::State,
-    meaning: "The share of failed requests over the last window is above the limit.",
+    meaning: "The share of failed requests over the last minute reached the limit: a warning, and critical beyond statistical doubt.",
     labels: &[],
     evidence: &[
         ("errors", "failed requests in the window (status 5xx)"),
@@ -215,6 +216,10 @@ pub const HEALTH_POOL_EXHAUSTED: Rule = Rule {
         ("ratio", "their quotient"),
         ("waiting", "callers waiting"),
         ("limit", "the limit in force"),
+        ("demand", "connections wanted at once: in use and waited for (Little's law)"),
+        ("advised_size", "the size at which that demand stays under the limit"),
+        ("arrivals_per_s", "callers a second, waiting / wait, when the wait is known"),
+        ("hold_ms", "how long a connection is held, used / arrivals, when the wait is known"),
     ],
     advice: "Find what holds connections for long, or enlarge the pool.",
 };

@@ -1,0 +1,157 @@
+//! Status: what is open now. It folds alerts, commands and outcomes into one picture and finds nothing itself; the gateway and
+//! the console show it, and there is no other truth about it.
+//!
+//! What finds no room makes room in this order: incidents that are resolved before open ones, and within each the oldest; commands
+//! that are settled (nothing more is expected of them) before others, and within each the oldest. What was dropped is counted.
+//!
+//! Promises
+//! - S-1 No collection exceeds its limit in the settings.
+//! - S-2 Every incident and every command stands in the order of eviction exactly once, in the class it is in.
+//! - S-3 A message that comes again, or late, changes nothing: an incident is as its last message by log time said.
+
+mod commands;
+mod incidents;
+
+pub use commands::{CommandState, CommandView, Reply};
+pub use incidents::Count;
+
+use crate::core::{Core, Cx, Input, Interest};
+use crate::incidents::Incidents;
+use commands::Commands;
+use homeostat_schemas::{Alert, Severity, UnixMs};
+use incidents::Findings;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The settings table `actors.status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StatusConfig {
+    /// Incidents that are kept, open and resolved together.
+    pub incidents_max: usize,
+    /// Commands that are kept.
+    pub commands_max: usize,
+    /// Outcomes that are kept of one command (one per instance and status).
+    pub outcomes_max: usize,
+    /// Rules that are counted; further ones are counted together under `__other__`.
+    pub rules_max: usize,
+    /// Resolved incidents and commands that the view shows, the newest.
+    pub recent_max: usize,
+}
+
+impl Default for StatusConfig {
+    fn default() -> Self {
+        StatusConfig { incidents_max: 10_000, commands_max: 1_000, outcomes_max: 32, rules_max: 256, recent_max: 200 }
+    }
+}
+
+/// What is open now, and what was of late.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+pub struct StatusView {
+    /// Log time of this view.
+    pub at_ms: UnixMs,
+    /// How many incidents are open, by severity.
+    pub open_by_severity: BTreeMap<Severity, usize>,
+    /// How many incidents are open, by service.
+    pub open_by_service: BTreeMap<String, usize>,
+    /// Counts by rule.
+    pub rules: BTreeMap<String, Count>,
+    /// Open incidents, the most urgent first, then the oldest: the last message of each.
+    pub open: Vec<Alert>,
+    /// Resolved incidents, the newest first.
+    pub resolved: Vec<Alert>,
+    /// Commands, the newest first.
+    pub commands: Vec<CommandView>,
+    /// What found no room.
+    pub dropped: Dropped,
+}
+
+/// What had to make room, and what belonged to nothing known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dropped {
+    /// Open incidents.
+    pub open: u64,
+    /// Resolved incidents.
+    pub resolved: u64,
+    /// Commands that were not settled.
+    pub commands: u64,
+    /// Outcomes of commands that are not, or no longer, known.
+    pub outcomes: u64,
+}
+
+/// The mind.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct StatusCore {
+    findings: Findings,
+    commands: Commands,
+    dropped: Dropped,
+    /// It finds nothing itself.
+    own: Incidents,
+    /// The limits that were in force at the last step, against which promises are judged.
+    limits: Option<StatusConfig>,
+}
+
+impl Core for StatusCore {
+    const NAME: &'static str = "status";
+    const STATE_VERSION: u16 = 1;
+    const INTEREST: Interest = Interest { events: &[], alerts: true, commands: true, outcomes: true };
+    type Config = StatusConfig;
+    type View = StatusView;
+
+    fn step(&mut self, input: Input<'_>, cx: &mut Cx<'_, StatusConfig>) {
+        if self.limits.as_ref() != Some(cx.config) {
+            self.limits = Some(cx.config.clone());
+        }
+        match input {
+            Input::Alert(alert) => {
+                self.commands.verdict(alert);
+                self.findings.take(alert, cx.config, &mut self.dropped);
+            }
+            Input::Command(command) => self.commands.take(command, cx.position()),
+            Input::Outcome(outcome) => self.commands.outcome(outcome, cx.now, cx.config, &mut self.dropped),
+            Input::Tick => self.commands.expire(cx.now),
+            Input::Event(_) | Input::Answer(_) | Input::End => {}
+        }
+        self.findings.make_room(cx.config, &mut self.dropped);
+        self.commands.make_room(cx.config, &mut self.dropped);
+    }
+
+    fn broken_promise(&self, config: &StatusConfig) -> Option<&'static str> {
+        let limits = self.limits.as_ref().unwrap_or(config);
+        self.findings.broken_promise(limits).or_else(|| self.commands.broken_promise(limits))
+    }
+
+    fn view(&self, now: UnixMs, config: &StatusConfig) -> StatusView {
+        let mut view = StatusView {
+            at_ms: now,
+            rules: self.findings.counts().clone(),
+            commands: self.commands.recent(config.recent_max),
+            dropped: self.dropped,
+            ..StatusView::default()
+        };
+        self.findings.show(&mut view, config.recent_max);
+        view
+    }
+
+    fn incidents(&self) -> &Incidents {
+        &self.own
+    }
+}
+
+impl StatusCore {
+    /// The last message of an incident.
+    #[must_use]
+    pub fn incident(&self, incident: &str) -> Option<&Alert> {
+        self.findings.get(incident)
+    }
+
+    /// A command with what became of it.
+    #[must_use]
+    pub fn command(&self, id: &str) -> Option<&CommandView> {
+        self.commands.get(id)
+    }
+}
+
+#[cfg(test)]
+mod tests;
