@@ -6,17 +6,22 @@
 //!
 //! Connect on the main runtime: inside an actor's own thread the connection would starve with it.
 
+mod events;
+mod options;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::{ConnectOptions, Event, ServerError, jetstream};
+use async_nats::jetstream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::error::BusError;
 use crate::message::{Message, check_token};
 use crate::streams::{Names, StreamConfig};
+use events::note;
+use options::options;
 
 /// How to reach the bus.
 #[derive(Clone, Serialize, Deserialize)]
@@ -257,108 +262,6 @@ impl Bus {
     }
 }
 
-async fn options(config: &BusConfig) -> Result<ConnectOptions, BusError> {
-    let unusable = |setting: &'static str, reason: String| BusError::Config { setting, reason };
-    let mut options = ConnectOptions::new()
-        .name(&config.name)
-        .connection_timeout(Duration::from_millis(config.connect_timeout_ms.max(1)))
-        .request_timeout(Some(Duration::from_millis(config.request_timeout_ms.max(1))))
-        // A half-open connection is noticed after two missed pings.
-        .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(|attempt| match attempt {
-            0 | 1 => Duration::from_millis(20),
-            n => Duration::from_millis((25_u64 << n.min(6)).min(1_000)),
-        })
-        .max_reconnects(None);
-    if let Some(file) = &config.credentials_file {
-        options = options.credentials_file(file).await.map_err(|e| unusable("credentials_file", format!("{}: {e}", file.display())))?;
-    }
-    if let Some(file) = &config.nkey_file {
-        options = options.nkey(first_line("nkey_file", file).await?);
-    }
-    let password = match (&config.password, &config.password_file) {
-        (Some(_), Some(_)) => {
-            return Err(unusable("password_file", "`password` is set, too".to_owned()));
-        }
-        (Some(password), None) => Some(password.clone()),
-        (None, Some(file)) => Some(first_line("password_file", file).await?),
-        (None, None) => None,
-    };
-    match (&config.user, password) {
-        (Some(user), password) => {
-            options = options.user_and_password(user.clone(), password.unwrap_or_default());
-        }
-        (None, Some(_)) => return Err(unusable("user", "a password needs a user".to_owned())),
-        (None, None) => {}
-    }
-    if let Some(token) = &config.token {
-        options = options.token(token.clone());
-    }
-    if let Some(ca) = &config.tls.ca {
-        options = options.add_root_certificates(ca.clone());
-    }
-    match (&config.tls.cert, &config.tls.key) {
-        (Some(cert), Some(key)) => options = options.add_client_certificate(cert.clone(), key.clone()),
-        (None, None) => {}
-        _ => return Err(unusable("tls.cert", "`cert` and `key` go together".to_owned())),
-    }
-    Ok(options.require_tls(config.tls.required))
-}
-
-async fn first_line(setting: &'static str, file: &std::path::Path) -> Result<String, BusError> {
-    let text = tokio::fs::read_to_string(file)
-        .await
-        .map_err(|error| BusError::Config { setting, reason: format!("{}: {error}", file.display()) })?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
-}
-
-/// One event of the client into the state and the log.
-fn note(state: &watch::Sender<ConnectionState>, event: &Event) {
-    match event {
-        Event::Connected => {
-            let n = state.borrow().connections + 1;
-            tracing::info!(connections = n, "bus connected");
-            state.send_modify(|s| {
-                s.phase = Phase::Connected;
-                s.connections = n;
-            });
-        }
-        Event::Disconnected => {
-            tracing::warn!("bus disconnected, reconnecting");
-            state.send_modify(|s| s.phase = Phase::Disconnected);
-        }
-        Event::Closed => {
-            tracing::info!("bus connection closed");
-            state.send_modify(|s| s.phase = Phase::Closed);
-        }
-        Event::LameDuckMode | Event::Draining => tracing::info!(%event, "bus connection ending"),
-        Event::SlowConsumer(subscription) => {
-            tracing::warn!(subscription, "bus messages dropped: this process was too slow");
-            state.send_modify(|s| s.slow += 1);
-        }
-        Event::ServerError(ServerError::Other(text)) if is_violation(text) => {
-            tracing::error!(detail = %text, "bus refused a subject");
-            state.send_modify(|s| {
-                s.violations += 1;
-                s.last_violation = Some(text.clone());
-                s.last_error = Some(text.clone());
-            });
-        }
-        Event::ServerError(error) => {
-            tracing::warn!(%error, "bus server error");
-            state.send_modify(|s| s.last_error = Some(error.to_string()));
-        }
-        Event::ClientError(error) => {
-            tracing::debug!(%error, "bus client error");
-            state.send_modify(|s| s.last_error = Some(error.to_string()));
-        }
-    }
-}
-
-fn is_violation(text: &str) -> bool {
-    text.to_ascii_lowercase().contains("permissions violation")
-}
-
 /// An error with its causes, in one line.
 fn with_source(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -402,6 +305,7 @@ pub(crate) fn check_root(root: &str) -> Result<(), BusError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use async_nats::{Event, ServerError};
 
     #[test]
     fn an_address_is_shown_without_its_secrets() {

@@ -210,3 +210,36 @@ async fn nothing_new_writes_nothing() {
     assert_eq!(w.log.bounds().await.unwrap().last, 5);
     w.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_owners_at_once_write_one_sequence() {
+    let w = world().await;
+    let other = w.second().await;
+    // Both work through the same inputs, as two deterministic minds would, and take each other's
+    // chain over again and again.
+    let owner = |log: homeostat_nats::Log| async move {
+        let mut fenced = 0;
+        'own: loop {
+            let (mut outbox, head) = Outbox::open(&log, "query", options()).await.unwrap();
+            let from = head.and_then(|head| head.last).map_or(0, |last| last.position);
+            for position in from..=300 {
+                let outputs = (0..3).map(|i| alert(position, i)).collect();
+                match soon(outbox.publish(outputs, position, None)).await {
+                    Ok(_) => {}
+                    Err(OutboxError::Fenced(_)) => {
+                        fenced += 1;
+                        continue 'own;
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+                tokio::task::yield_now().await;
+            }
+            return fenced;
+        }
+    };
+    let (one, two) = tokio::join!(tokio::spawn(owner(w.log.clone())), tokio::spawn(owner(other)));
+    assert!(one.unwrap() + two.unwrap() > 0, "they never met");
+    let wanted: Vec<String> = (0..=300).flat_map(|p| (0..3).map(move |i| format!("{p}.{i}"))).collect();
+    assert_eq!(w.alerts().await, wanted);
+    w.server.stop().await;
+}

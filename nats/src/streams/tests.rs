@@ -1,6 +1,7 @@
 //! Migration is pure: what is there, what is wanted, what follows.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use super::limits::{GIB, MIB};
 use super::*;
 
 fn names() -> Names {
