@@ -6,11 +6,13 @@
 //! | [`config`] | settings: default < file < environment < flag |
 //! | [`system`] | the running whole: what `up` starts, and how it stops |
 //! | [`roster`] | the list of all actors: the one place to add one |
+//! | [`settings`] | the settings in force, which are part of the log |
 //! | [`shell`] | the one actix actor that carries every mind; [`supervise`] brings it back |
 //! | [`feed`] | the one reader of the log, and its distribution to the shells |
 //! | [`outputs`] | from what a mind decides to what stands on the bus |
 //! | [`replay`] | the minds over recorded events |
 //! | [`hands`] | I/O on a mind's behalf |
+//! | [`projector`] | what is open now, and history, made from the log |
 //! | [`store`] | history in SQL, a projection of the log |
 //! | [`gateway`] | HTTP: probes, intake, API |
 //! | [`otlp`] | OpenTelemetry traces into events |
@@ -24,8 +26,10 @@ pub mod hands;
 pub mod metrics;
 pub mod otlp;
 pub mod outputs;
+pub mod projector;
 pub mod replay;
 pub mod roster;
+pub mod settings;
 pub mod shell;
 pub mod store;
 pub mod supervise;

@@ -27,7 +27,7 @@ pub struct Ask {
 }
 
 /// What a hand found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// The ask's id.
     pub ask: String,
@@ -39,6 +39,9 @@ pub struct Answer {
     pub what: String,
     /// Whether it worked.
     pub ok: bool,
+    /// `false` when there is no such hand here (a replay of a plain file): nothing is known, and nothing is wrong.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub configured: bool,
     /// How long it took, microseconds.
     pub took_us: u64,
     /// What was found. Verifiers, digests and sealed boxes; never a secret in clear.
@@ -47,4 +50,29 @@ pub struct Answer {
     /// What went wrong, in a form that may be shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Answer {
+            ask: String::new(),
+            actor: String::new(),
+            hand: String::new(),
+            what: String::new(),
+            ok: false,
+            configured: true,
+            took_us: 0,
+            found: Value::Null,
+            error: None,
+        }
+    }
 }

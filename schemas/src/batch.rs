@@ -76,6 +76,9 @@ pub enum DecodeError {
     /// The subject is none of ours.
     #[error("{0}")]
     Subject(String),
+    /// It was understood, but an actor failed on it again and again.
+    #[error("{0}")]
+    Poison(String),
     /// Too many bad events in one message to set each aside.
     #[error("{0} more bad events; this is the rest of the message from the first of them on")]
     Others(usize),

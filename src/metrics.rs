@@ -1,0 +1,228 @@
+//! How Homeostat itself is measured. Names follow OpenTelemetry and Prometheus; labels are bounded: an actor, a kind of event, a
+//! route template, never a service, a statement, a key or an id.
+
+use crate::feed::{Chunk, rejects};
+use crate::roster::Condition;
+use homeostat_actors::core::{Effect, Output};
+use homeostat_schemas::Content;
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::sync::{Mutex, PoisonError};
+
+/// A label for an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActorLabel {
+    /// The actor's name.
+    pub actor: &'static str,
+}
+
+/// A label for a rule's alerts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AlertLabels {
+    /// The rule.
+    pub rule: String,
+    /// How urgent.
+    pub severity: String,
+    /// Whether it began or ended.
+    pub state: String,
+}
+
+/// A label for a kind of event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    /// The kind.
+    pub kind: &'static str,
+}
+
+/// Labels of an HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HttpLabels {
+    /// The method, one of the usual ones or `_OTHER`.
+    pub http_request_method: &'static str,
+    /// The route's template; `_OTHER` when none matched.
+    pub http_route: &'static str,
+    /// The status.
+    pub http_response_status_code: u16,
+}
+
+/// A label for what an intake answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IntakeLabels {
+    /// `otlp` or `events`.
+    pub intake: &'static str,
+    /// `accepted`, `rejected` or `unavailable`.
+    pub result: &'static str,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Messages read from the log.
+    pub messages: Counter,
+    /// Good events, by kind.
+    pub events: Family<KindLabel, Counter>,
+    /// Messages or events set aside.
+    pub dead: Counter,
+    /// How often retention removed telemetry before it was read.
+    pub overtaken: Counter,
+    /// Alerts published.
+    pub alerts: Family<AlertLabels, Counter>,
+    /// Commands published.
+    pub commands: Counter,
+    /// Asks answered by a hand.
+    pub answers: Counter,
+    /// How far each actor is.
+    pub position: Family<ActorLabel, Gauge>,
+    /// How many messages each actor has yet to take.
+    pub lag: Family<ActorLabel, Gauge>,
+    /// Restarts of each actor.
+    pub restarts: Family<ActorLabel, Counter>,
+    /// Position of each actor's last checkpoint.
+    pub checkpoint: Family<ActorLabel, Gauge>,
+    /// Unix time of each actor's last checkpoint, seconds.
+    pub checkpoint_at: Family<ActorLabel, Gauge>,
+    /// Size of each actor's last checkpoint.
+    pub checkpoint_bytes: Family<ActorLabel, Gauge>,
+    /// Findings open.
+    pub open: Family<ActorLabel, Gauge>,
+    /// Promises found broken at a checkpoint.
+    pub broken_promises: Family<ActorLabel, Counter>,
+    /// How often an actor was refused because somebody else owned it.
+    pub fenced: Family<ActorLabel, Counter>,
+    /// Messages set aside because a mind failed on them twice.
+    pub poison: Family<ActorLabel, Counter>,
+    /// How long a batch took from being read to its outputs being stored.
+    pub cycle_seconds: Family<ActorLabel, Histogram>,
+    /// Whether this process carries the actors (1) or stands by (0).
+    pub active: Gauge,
+    /// HTTP requests served: their number and time.
+    pub http_seconds: Family<HttpLabels, Histogram>,
+    /// What came in over HTTP, by what became of it.
+    pub intake: Family<IntakeLabels, Counter>,
+}
+
+fn buckets() -> impl Iterator<Item = f64> {
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0].into_iter()
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics {
+            messages: Counter::default(),
+            events: Family::default(),
+            dead: Counter::default(),
+            overtaken: Counter::default(),
+            alerts: Family::default(),
+            commands: Counter::default(),
+            answers: Counter::default(),
+            position: Family::default(),
+            lag: Family::default(),
+            restarts: Family::default(),
+            checkpoint: Family::default(),
+            checkpoint_at: Family::default(),
+            checkpoint_bytes: Family::default(),
+            open: Family::default(),
+            broken_promises: Family::default(),
+            fenced: Family::default(),
+            poison: Family::default(),
+            cycle_seconds: Family::new_with_constructor(|| Histogram::new(buckets())),
+            active: Gauge::default(),
+            http_seconds: Family::new_with_constructor(|| Histogram::new(buckets())),
+            intake: Family::default(),
+            registry: Mutex::default(),
+        };
+        let r = &mut registry;
+        r.register("homeostat_log_messages", "Messages read from the log", metrics.messages.clone());
+        r.register("homeostat_events", "Good events read from the log", metrics.events.clone());
+        r.register("homeostat_dead", "Messages and events that could not be processed and were set aside", metrics.dead.clone());
+        r.register("homeostat_log_overtaken", "How often retention removed messages before they were read", metrics.overtaken.clone());
+        r.register("homeostat_alerts", "Alerts published", metrics.alerts.clone());
+        r.register("homeostat_commands", "Commands published", metrics.commands.clone());
+        r.register("homeostat_answers", "Asks that a hand answered", metrics.answers.clone());
+        r.register("homeostat_actor_position", "Position of the last message the actor took", metrics.position.clone());
+        r.register("homeostat_actor_lag_messages", "Messages read that the actor has yet to take", metrics.lag.clone());
+        r.register("homeostat_actor_restarts", "Restarts of the actor", metrics.restarts.clone());
+        r.register("homeostat_actor_checkpoint_position", "Position of the actor's last checkpoint", metrics.checkpoint.clone());
+        r.register("homeostat_actor_checkpoint_timestamp_seconds", "Unix time of the actor's last checkpoint", metrics.checkpoint_at.clone());
+        r.register("homeostat_actor_checkpoint_size_bytes", "Size of the actor's last checkpoint", metrics.checkpoint_bytes.clone());
+        r.register("homeostat_actor_open_findings", "Findings that the actor has open", metrics.open.clone());
+        r.register("homeostat_actor_broken_promises", "Promises of the actor that did not hold at a checkpoint", metrics.broken_promises.clone());
+        r.register("homeostat_actor_fenced", "How often the actor was refused because another process owned it", metrics.fenced.clone());
+        r.register("homeostat_actor_poison", "Messages set aside because the actor failed on them again and again", metrics.poison.clone());
+        r.register("homeostat_actor_cycle_seconds", "Time from a batch being read to its outputs being stored", metrics.cycle_seconds.clone());
+        r.register("homeostat_active", "Whether this process carries the actors (1) or stands by (0)", metrics.active.clone());
+        r.register("http_server_request_duration_seconds", "Duration of HTTP server requests", metrics.http_seconds.clone());
+        r.register("homeostat_intake", "Spans and events that came in over HTTP", metrics.intake.clone());
+        Metrics { registry: Mutex::new(registry), ..metrics }
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus scrapes (OpenMetrics 1.0).
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        match encode(&mut text, &registry) {
+            Ok(()) => text,
+            // Writing into a String cannot fail; a metric that cannot encode itself is left out with the rest.
+            Err(_) => "# EOF\n".to_owned(),
+        }
+    }
+
+    /// Counts what was read.
+    pub fn count(&self, chunk: &Chunk) {
+        self.messages.inc_by(chunk.len() as u64);
+        for delivery in chunk.iter() {
+            if let Content::Events(events) = &delivery.content {
+                let bad = rejects(delivery).count();
+                if let Some(event) = events.iter().flatten().next() {
+                    self.events.get_or_create(&KindLabel { kind: event.kind().name() }).inc_by((events.len() - bad) as u64);
+                }
+            }
+        }
+    }
+
+    /// Counts what was published.
+    pub fn count_output(&self, output: &Output) {
+        match &output.effect {
+            Effect::Alert(alert) => {
+                let labels = AlertLabels { rule: alert.rule.clone(), severity: alert.severity.to_string(), state: alert.state.to_string() };
+                self.alerts.get_or_create(&labels).inc();
+            }
+            Effect::Command(_) => {
+                self.commands.inc();
+            }
+            Effect::Ask(_) | Effect::Announce(_) => {}
+        }
+    }
+
+    /// Shows an actor's condition.
+    #[allow(clippy::cast_possible_wrap)] // positions and counts stay far below 2^63
+    pub fn show(&self, actor: &'static str, condition: &Condition, dispatched: u64) {
+        let label = ActorLabel { actor };
+        self.position.get_or_create(&label).set(condition.position as i64);
+        self.lag.get_or_create(&label).set(dispatched.saturating_sub(condition.position) as i64);
+        self.open.get_or_create(&label).set(condition.open as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_ends_as_openmetrics_ends() {
+        let metrics = Metrics::default();
+        metrics.dead.inc();
+        metrics.http_seconds.get_or_create(&HttpLabels { http_request_method: "GET", http_route: "/livez", http_response_status_code: 200 }).observe(0.1);
+        let text = metrics.encode();
+        assert!(text.contains("homeostat_dead_total 1"));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,110 @@
+//! Projections of the log: what is open now into the bucket `homeostat_state`, so that a late subscriber sees it; history into
+//! the store. Both can be made again from the log, and taking a message twice changes nothing.
+
+use crate::feed::decode;
+use crate::roster::Slots;
+use crate::store::Store;
+use crate::system::told;
+use homeostat_nats::async_nats::jetstream::kv;
+use homeostat_nats::{Log, Reader, ReaderError, ReaderOptions};
+use homeostat_schemas::{Content, Delivery, Root, State};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the statistics of queries are kept.
+const KEEP_QUERIES: Duration = Duration::from_secs(30);
+/// The pause after a failure, doubling up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long one write to the bucket may take.
+const PUT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Keeps the projections up to date.
+pub struct Projector {
+    log: Log,
+    root: Root,
+    store: Store,
+    slots: Slots,
+}
+
+impl Projector {
+    /// A projector of a log.
+    #[must_use]
+    pub fn new(log: &Log, root: &Root, store: &Store, slots: &Slots) -> Self {
+        Projector { log: log.clone(), root: root.clone(), store: store.clone(), slots: slots.clone() }
+    }
+
+    /// Projects until told to stop. A vanished database or bus is waited for: nothing is lost, the log keeps it.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut pause = PAUSE;
+        loop {
+            let mut ending = stop.clone();
+            let result = tokio::select! {
+                () = told(&mut ending) => return self.keep_queries().await,
+                result = self.project(&mut pause) => result,
+            };
+            if let Err(error) = result {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "history cannot be written; it will be, the log keeps it");
+            }
+            tokio::select! {
+                () = told(&mut stop) => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn project(&self, pause: &mut Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let state = self.log.bus().jetstream().get_key_value(&self.log.bus().names().state).await?;
+        let from = self.store.position(self.log.incarnation(), 0).await? + 1;
+        // Alerts, commands and outcomes are rare: the server picks them out.
+        let filters = ["alert.>", "command.>", "outcome.>"].map(|subjects| self.log.subject(subjects)).to_vec();
+        let mut reader = Reader::open(&self.log, from, ReaderOptions { filters, ..ReaderOptions::default() }).await?;
+        let mut keep = tokio::time::interval(KEEP_QUERIES);
+        keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let entries = tokio::select! {
+                entries = reader.next() => entries,
+                _ = keep.tick() => {
+                    self.keep_queries().await;
+                    continue;
+                }
+            };
+            let entries = match entries {
+                Ok(entries) => entries,
+                Err(error @ ReaderError::Overtaken { .. }) => {
+                    tracing::error!(%error, "history has a hole: the log was shorter than the outage");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let deliveries: Vec<Delivery> = entries.iter().map(|entry| decode(&self.root, entry)).collect();
+            for delivery in &deliveries {
+                tokio::time::timeout(PUT_DEADLINE, open_now(&state, delivery)).await??;
+            }
+            self.store.project(self.log.incarnation(), 0, &deliveries).await?;
+            *pause = PAUSE;
+        }
+    }
+
+    /// Keeps the statistics of queries, so that they are there after a restart and while the mind is not.
+    async fn keep_queries(&self) {
+        let Some(view) = self.slots.query.view().await else { return };
+        if let Err(error) = self.store.save_queries(&view.queries).await {
+            tracing::warn!(%error, "the statistics of queries could not be kept");
+        }
+    }
+}
+
+/// One key an incident, there while it is open.
+async fn open_now(state: &kv::Store, delivery: &Delivery) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let Content::Alert(alert) = &delivery.content else { return Ok(()) };
+    let key = format!("alert.{}", homeostat_schemas::subject::Token(&alert.incident));
+    match alert.state {
+        State::Firing => {
+            state.put(key, serde_json::to_vec(alert)?.into()).await?;
+        }
+        State::Resolved => state.purge(key).await?,
+    }
+    Ok(())
+}

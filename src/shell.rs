@@ -1,0 +1,221 @@
+//! The one actix actor that carries every mind. It steps, and it shows; everything that waits (publishing, saving, reading) is
+//! the keeper's ([`crate::supervise`]), so that a shell never blocks its arbiter for longer than one batch.
+//!
+//! A panic of the mind is caught here. What it leaves behind is dropped with the shell, never used again.
+
+use crate::feed::Chunk;
+use crate::suspect::Suspect;
+use crate::telemetry::Spans;
+use actix::{Actor, ActorContext, Context, Handler, Message};
+use homeostat_actors::core::{Core, Output};
+use homeostat_actors::driver::Driver;
+use homeostat_schemas::{Position, UnixMs};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How minds are carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShellConfig {
+    /// A checkpoint is due after this many milliseconds, if anything but ticks was read since the last one.
+    pub checkpoint_every_ms: u64,
+    /// A checkpoint is due after this many messages.
+    pub checkpoint_every_messages: u64,
+    /// A checkpoint is due after this many milliseconds though only ticks were read.
+    pub checkpoint_idle_ms: u64,
+    /// So many restarts of one actor within `restart_window_s` end the process, so that whatever supervises it takes over.
+    pub restarts_max: u32,
+    /// See `restarts_max`.
+    pub restart_window_s: u64,
+    /// The first pause before a restart; it doubles up to `backoff_max_ms`, with jitter.
+    pub backoff_ms: u64,
+    /// The longest pause before a restart.
+    pub backoff_max_ms: u64,
+    /// How long a graceful stop may take before the process ends all the same, seconds.
+    pub stop_deadline_s: u64,
+}
+
+impl Default for ShellConfig {
+    fn default() -> Self {
+        ShellConfig {
+            checkpoint_every_ms: 5_000,
+            checkpoint_every_messages: 20_000,
+            checkpoint_idle_ms: 60_000,
+            restarts_max: 10,
+            restart_window_s: 60,
+            backoff_ms: 10,
+            backoff_max_ms: 5_000,
+            stop_deadline_s: 20,
+        }
+    }
+}
+
+/// An actor with the mind `C`.
+pub struct Shell<C: Core> {
+    /// Boxed, so that a mind of any type can be moved.
+    driver: Box<Driver<C>>,
+    suspect: Option<Suspect>,
+    spans: Spans,
+}
+
+impl<C: Core> Shell<C> {
+    /// A shell around a mind.
+    #[must_use]
+    pub fn new(driver: Driver<C>, suspect: Option<Suspect>, spans: Spans) -> Self {
+        Shell { driver: Box::new(driver), suspect, spans }
+    }
+}
+
+impl<C: Core> Actor for Shell<C> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // One batch is outstanding at a time; the rest are views.
+        ctx.set_mailbox_capacity(64);
+    }
+}
+
+/// Take these messages.
+pub struct Step {
+    /// Messages in order; those the mind has already taken are passed over.
+    pub chunk: Chunk,
+    /// A message to pass over, because it is known to be poison.
+    pub poison: Option<Position>,
+}
+
+/// What followed from a step.
+pub struct Stepped {
+    /// Outputs in order, each with the trace context its reader continues.
+    pub outputs: Vec<(Output, Option<String>)>,
+    /// The last message taken.
+    pub position: Position,
+    /// Log time.
+    pub now: UnixMs,
+    /// Did it take anything but ticks?
+    pub busy: bool,
+    /// Findings open.
+    pub open: usize,
+}
+
+/// The mind panicked; the shell is gone.
+#[derive(Debug)]
+pub struct Panicked {
+    /// At which message.
+    pub position: Position,
+    /// What the panic said.
+    pub message: String,
+}
+
+impl Message for Step {
+    type Result = Result<Stepped, Panicked>;
+}
+
+impl<C: Core> Handler<Step> for Shell<C> {
+    type Result = Result<Stepped, Panicked>;
+
+    fn handle(&mut self, step: Step, ctx: &mut Self::Context) -> Self::Result {
+        let mut outputs = Vec::new();
+        let mut busy = false;
+        for delivery in step.chunk.iter() {
+            if delivery.position <= self.driver.position() {
+                continue;
+            }
+            if step.poison == Some(delivery.position) {
+                self.driver.skip_to(delivery.position, delivery.at);
+                continue;
+            }
+            busy |= !matches!(delivery.content, homeostat_schemas::Content::Tick | homeostat_schemas::Content::Housekeeping);
+            let span = self.spans.process(C::NAME, delivery);
+            if let Some(suspect) = &mut self.suspect {
+                suspect.enter(delivery.position);
+            }
+            let stepped = catch_unwind(AssertUnwindSafe(|| self.driver.step(delivery)));
+            if let Some(suspect) = &mut self.suspect {
+                suspect.leave();
+            }
+            match stepped {
+                Ok(stepped) if stepped.is_empty() => {}
+                Ok(stepped) => {
+                    let span = span.or_else(|| self.spans.decide(C::NAME, delivery, &stepped));
+                    outputs.extend(stepped.into_iter().map(|output| {
+                        let trace = self.spans.publish(span.as_ref(), &output).or_else(|| delivery.context.traceparent.clone());
+                        (output, trace)
+                    }));
+                }
+                Err(panic) => {
+                    // The state may be torn: nothing of it is used again.
+                    ctx.stop();
+                    return Err(Panicked { position: delivery.position, message: panic_message(panic.as_ref()) });
+                }
+            }
+        }
+        Ok(Stepped { outputs, position: self.driver.position(), now: self.driver.now(), busy, open: self.driver.core().incidents().len() })
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without words".to_owned())
+}
+
+/// Show what can be seen of the mind.
+pub struct Look<C>(std::marker::PhantomData<C>);
+
+impl<C> Default for Look<C> {
+    fn default() -> Self {
+        Look(std::marker::PhantomData)
+    }
+}
+
+impl<C: Core> Message for Look<C> {
+    type Result = Option<C::View>;
+}
+
+impl<C: Core> Handler<Look<C>> for Shell<C> {
+    type Result = Option<C::View>;
+
+    fn handle(&mut self, _: Look<C>, _: &mut Self::Context) -> Self::Result {
+        catch_unwind(AssertUnwindSafe(|| self.driver.view())).ok()
+    }
+}
+
+/// Give the checkpoint.
+pub struct Save;
+
+/// A checkpoint to be written.
+pub struct Saved {
+    /// The state.
+    pub bytes: Vec<u8>,
+    /// The last message that is in it.
+    pub position: Position,
+    /// The first promise that does not hold, for the metric.
+    pub broken_promise: Option<&'static str>,
+}
+
+impl Message for Save {
+    type Result = Result<Saved, String>;
+}
+
+impl<C: Core> Handler<Save> for Shell<C> {
+    type Result = Result<Saved, String>;
+
+    fn handle(&mut self, _: Save, _: &mut Self::Context) -> Self::Result {
+        let bytes = catch_unwind(AssertUnwindSafe(|| self.driver.save())).map_err(|panic| panic_message(panic.as_ref()))?;
+        let broken_promise = catch_unwind(AssertUnwindSafe(|| self.driver.broken_promise())).unwrap_or(Some("panic"));
+        Ok(Saved { bytes: bytes.map_err(|error| error.to_string())?, position: self.driver.position(), broken_promise })
+    }
+}
+
+/// End.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+impl<C: Core> Handler<Stop> for Shell<C> {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,419 @@
+//! Supervision. A keeper holds one actor up: starts its shell from the last checkpoint, feeds it, publishes what follows,
+//! saves it now and then, and starts it again when it fell.
+//!
+//! Why not `actix::Supervisor`: it does not restart after a panic, and a stop in `started()` makes it a hot loop.
+//!
+//! Promises
+//! - K-1 Nothing a mind decided is lost or published twice, wherever the process dies: outputs go through the outbox, whose
+//!   chain head says what is out; everything since the checkpoint is decided again, the same, and what is out is left out.
+//! - K-2 A message on which a mind fails twice is set aside with its reason, and the log moves on.
+//! - K-3 Restarts back off; too many in a while end the process with a clear last word.
+
+use crate::feed::{Chunk, Feed, FeedError, Follower};
+use crate::metrics::{ActorLabel, Metrics};
+use crate::outputs;
+use crate::roster::{ActorSettings, Slot};
+use crate::shell::{Look, Save, Shell, ShellConfig, Step, Stepped, Stop};
+use crate::suspect::Suspect;
+use crate::system::told;
+use crate::telemetry::Spans;
+use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, System};
+use homeostat_actors::core::{Core, Effect, Settings};
+use homeostat_actors::driver::Driver;
+use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, Outbox, OutboxError, OutboxOptions, Output, fault};
+use homeostat_schemas::batch::DecodeError;
+use homeostat_schemas::{Position, Rejected, Root};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{oneshot, watch};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// What every keeper needs.
+#[derive(Clone)]
+pub struct Common {
+    /// The log.
+    pub log: Log,
+    /// The root of subjects.
+    pub root: Root,
+    /// The shared reader.
+    pub feed: Feed,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// How minds are carried.
+    pub config: ShellConfig,
+    /// The settings of a mind that is built anew on a log whose beginning is gone.
+    pub settings: ActorSettings,
+    /// The actix system on which arbiters are made.
+    pub system: System,
+    /// Where the notes of messages at work lie.
+    pub suspects: PathBuf,
+    /// Traces.
+    pub spans: Spans,
+    /// Set when all is to end.
+    pub stop: watch::Receiver<bool>,
+    /// Whether outputs are fenced; off only to prove that the fence matters.
+    pub fence: Fence,
+}
+
+/// How a keeper ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// As it was told, with a last checkpoint.
+    Stopped,
+    /// Another process owns the actor.
+    Fenced,
+    /// It fell too often.
+    GaveUp(String),
+}
+
+/// Why one incarnation of a shell ended.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{0}")]
+    Outbox(#[from] OutboxError),
+    #[error("{0}")]
+    Feed(#[from] FeedError),
+    #[error("{0}")]
+    Bus(#[from] BusError),
+    #[error("{0}")]
+    Checkpoint(#[from] CheckpointError),
+    #[error("panicked at {position}: {message}")]
+    Panicked { position: Position, message: String },
+    #[error("died: {0}")]
+    Died(String),
+    #[error("the feed ended")]
+    FeedEnded,
+}
+
+impl Trouble {
+    /// Is it the actor's own fault, or is the bus away?
+    fn own(&self) -> bool {
+        matches!(self, Trouble::Panicked { .. } | Trouble::Died(_))
+    }
+}
+
+/// Holds up one actor.
+pub struct Keeper<C: Core> {
+    common: Common,
+    slot: Slot<C>,
+    /// A message to be set aside when it comes.
+    poison: Option<(Position, String)>,
+    panicked_at: Option<Position>,
+    falls: VecDeque<Instant>,
+}
+
+impl<C: Core> Keeper<C> {
+    /// A keeper of an actor.
+    #[must_use]
+    pub fn new(common: Common, slot: Slot<C>) -> Self {
+        Keeper { common, slot, poison: None, panicked_at: None, falls: VecDeque::new() }
+    }
+
+    fn label() -> ActorLabel {
+        ActorLabel { actor: C::NAME }
+    }
+
+    /// Holds it up until told to stop, or until it cannot.
+    pub async fn run(mut self) -> End {
+        let mut pause = self.common.config.backoff_ms;
+        loop {
+            let started = Instant::now();
+            let result = self.carry().await;
+            self.slot.fill(None);
+            self.slot.note(|condition| {
+                condition.running = false;
+                condition.caught_up = false;
+            });
+            let trouble = match result {
+                Ok(end) => return end,
+                Err(Trouble::Outbox(OutboxError::Fenced(head))) => {
+                    self.common.metrics.fenced.get_or_create(&Self::label()).inc();
+                    tracing::warn!(actor = C::NAME, owner = head.owner, position = head.position, "another process owns the actor; standing by");
+                    return End::Fenced;
+                }
+                Err(_) if *self.common.stop.borrow() => return End::Stopped,
+                Err(Trouble::FeedEnded) => return End::Stopped,
+                Err(trouble) => trouble,
+            };
+            self.common.metrics.restarts.get_or_create(&Self::label()).inc();
+            self.slot.note(|condition| {
+                condition.restarts += 1;
+                condition.trouble = Some(trouble.to_string());
+            });
+            if let Trouble::Panicked { position, message } = &trouble {
+                // K-2: the first time it may have been chance, the second time it was the message.
+                if self.panicked_at == Some(*position) {
+                    self.poison = Some((*position, format!("{} panicked on it twice: {message}", C::NAME)));
+                }
+                self.panicked_at = Some(*position);
+            }
+            if trouble.own() {
+                let window = Duration::from_secs(self.common.config.restart_window_s);
+                self.falls.push_back(Instant::now());
+                while self.falls.front().is_some_and(|fall| fall.elapsed() > window) {
+                    self.falls.pop_front();
+                }
+                if self.falls.len() > self.common.config.restarts_max as usize {
+                    return End::GaveUp(format!(
+                        "{} fell {} times within {} s, the last time because it {trouble}",
+                        C::NAME,
+                        self.falls.len(),
+                        window.as_secs()
+                    ));
+                }
+            }
+            if started.elapsed() > Duration::from_millis(self.common.config.backoff_max_ms) {
+                pause = self.common.config.backoff_ms;
+            }
+            tracing::warn!(actor = C::NAME, reason = %trouble, pause_ms = pause, "the actor fell and is started again");
+            let mut stop = self.common.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(jittered(pause)) => {}
+                () = told(&mut stop) => return End::Stopped,
+            }
+            pause = pause.saturating_mul(2).min(self.common.config.backoff_max_ms);
+        }
+    }
+
+    /// One incarnation: from the last checkpoint until something ends it.
+    async fn carry(&mut self) -> Result<End, Trouble> {
+        let options = OutboxOptions { fence: self.common.fence, ..OutboxOptions::default() };
+        let (outbox, head) = Outbox::open(&self.common.log, C::NAME, options).await?;
+        let checkpoints = Checkpoints::of(&self.common.log);
+        let candidates = checkpoints.candidates(C::NAME, head.as_ref()).await?;
+        let driver = self.wake(&checkpoints, &candidates).await?;
+        let suspect = match Suspect::open(&self.common.suspects, C::NAME) {
+            Ok((suspect, aside)) => {
+                if let Some(position) = aside {
+                    self.poison = Some((position, format!("the process died {} times while {} worked on it", crate::suspect::DEATHS, C::NAME)));
+                }
+                Some(suspect)
+            }
+            Err(error) => {
+                tracing::warn!(actor = C::NAME, %error, "no note of the message at work can be kept");
+                None
+            }
+        };
+        let position = driver.position();
+        let arbiter = arbiter(&self.common.system).await.map_err(Trouble::Died)?;
+        let shell = Shell::new(driver, suspect, self.common.spans.clone());
+        let addr = Shell::start_in_arbiter(&arbiter, move |_| shell);
+        let mut run = Run {
+            follower: self.common.feed.follow(position),
+            outbox,
+            checkpoints,
+            addr,
+            position,
+            saved: position,
+            saved_at: Instant::now(),
+            busy: false,
+        };
+        let looker = run.addr.clone();
+        self.slot.fill(Some(Arc::new(move || {
+            let looker = looker.clone();
+            Box::pin(async move { looker.send(Look::default()).await.ok().flatten() })
+        })));
+        self.slot.note(|condition| {
+            condition.running = true;
+            condition.position = position;
+            condition.checkpoint = position;
+        });
+        let result = self.feed(&mut run).await;
+        run.addr.do_send(Stop);
+        arbiter.stop();
+        result
+    }
+
+    /// The mind from the best checkpoint that can be used, or a new one.
+    async fn wake(&self, checkpoints: &Checkpoints, candidates: &[String]) -> Result<Driver<C>, Trouble> {
+        let log = &self.common.log;
+        for name in candidates {
+            let bytes = match checkpoints.load(C::NAME, name).await {
+                Ok(bytes) => bytes,
+                Err(CheckpointError::Bus(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(actor = C::NAME, checkpoint = name, %error, "a checkpoint cannot be used");
+                    continue;
+                }
+            };
+            let Some((mark, state)) = bytes.split_first_chunk::<16>() else { continue };
+            let driver = match Driver::<C>::load(log.incarnation(), state) {
+                Ok(driver) => driver,
+                Err(error) => {
+                    tracing::warn!(actor = C::NAME, checkpoint = name, %error, "a checkpoint cannot be used");
+                    continue;
+                }
+            };
+            // A power cut can take the log's tail with it, and its positions are then used again for other messages.
+            match mark_of(log, driver.position()).await? {
+                Some(found) if found != u128::from_le_bytes(*mark) => {
+                    tracing::warn!(actor = C::NAME, checkpoint = name, "the log has another message at the checkpoint's position");
+                }
+                Some(_) => return Ok(driver),
+                None if driver.position() > log.bounds().await?.last => {
+                    tracing::warn!(actor = C::NAME, checkpoint = name, "the log ends before the checkpoint");
+                }
+                None => return Ok(driver),
+            }
+        }
+        // The settings in force stand at the beginning of a log; when that is gone, those of this process are the best guess.
+        let settings = if log.bounds().await?.first > 1 { self.common.settings.of::<C>().unwrap_or_default() } else { Settings::default() };
+        Ok(Driver::new(log.incarnation(), settings))
+    }
+
+    async fn feed(&mut self, run: &mut Run<C>) -> Result<End, Trouble> {
+        let mut stop = self.common.stop.clone();
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = told(&mut stop) => {
+                    if run.position > run.saved {
+                        self.save(run, Vec::new()).await?;
+                    }
+                    return Ok(End::Stopped);
+                }
+                chunk = run.follower.next() => chunk?.ok_or(Trouble::FeedEnded)?,
+            };
+            let began = Instant::now();
+            self.take(run, chunk).await?;
+            self.common.metrics.cycle_seconds.get_or_create(&Self::label()).observe(began.elapsed().as_secs_f64());
+            let caught_up = run.follower.caught_up() && run.position >= self.common.feed.dispatched();
+            self.slot.note(|condition| {
+                condition.position = run.position;
+                condition.caught_up |= caught_up;
+            });
+            let config = &self.common.config;
+            let waited = u64::try_from(run.saved_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let due = run.busy && (waited >= config.checkpoint_every_ms || run.position - run.saved >= config.checkpoint_every_messages)
+                || waited >= config.checkpoint_idle_ms && run.position > run.saved;
+            if due {
+                self.save(run, Vec::new()).await?;
+            }
+        }
+    }
+
+    /// One batch: step, publish, and set aside what is poison.
+    async fn take(&mut self, run: &mut Run<C>, chunk: Chunk) -> Result<(), Trouble> {
+        let poison = self.poison.as_ref().map(|(position, _)| *position);
+        let stepped = match run.addr.send(Step { chunk, poison }).await {
+            Ok(Ok(stepped)) => stepped,
+            Ok(Err(panicked)) => return Err(Trouble::Panicked { position: panicked.position, message: panicked.message }),
+            Err(error) => return Err(Trouble::Died(error.to_string())),
+        };
+        fault::point("keeper.after_step");
+        let Stepped { outputs: decided, position, busy, open, .. } = stepped;
+        run.busy |= busy;
+        let mut outputs = Vec::with_capacity(decided.len());
+        let mut announcements = Vec::new();
+        for (output, trace) in &decided {
+            if let Effect::Announce(announcement) = &output.effect {
+                announcements.push(outputs::announcement(&self.common.root, announcement));
+            } else if let (Some(identity), Some(message)) = (&output.identity, outputs::message(&self.common.root, output, trace.as_deref())) {
+                outputs.push(Output { identity: homeostat_nats::Identity { position: identity.position, index: identity.index }, message });
+            }
+        }
+        if let Some((at, reason)) = self.poison.take_if(|(at, _)| *at <= position) {
+            outputs.push(self.dead(at, reason).await?);
+            outputs.sort_by_key(|output| output.identity);
+            self.common.metrics.poison.get_or_create(&Self::label()).inc();
+            run.position = position;
+            // With the checkpoint the message is never seen again.
+            self.save(run, outputs).await?;
+        } else if !outputs.is_empty() {
+            run.outbox.publish(outputs, position, None).await?;
+        }
+        run.position = position;
+        for (output, _) in &decided {
+            self.common.metrics.count_output(output);
+        }
+        for announcement in &announcements {
+            // Said again at the next tick anyway.
+            let _ = self.common.log.bus().publish(announcement).await;
+        }
+        self.slot.note(|condition| condition.open = open);
+        Ok(())
+    }
+
+    /// The dead message of a poisonous one.
+    async fn dead(&self, at: Position, reason: String) -> Result<Output, Trouble> {
+        tracing::error!(actor = C::NAME, position = at, reason, "a message was set aside");
+        let (subject, payload) = match self.common.log.get(at).await? {
+            Some(entry) => (entry.subject.to_string(), entry.payload.to_vec()),
+            None => (String::new(), Vec::new()),
+        };
+        let rejected = Rejected { index: 0, payload, reason: DecodeError::Poison(reason) };
+        let message: Message = outputs::dead(&self.common.root, &subject, at, &rejected, C::NAME);
+        Ok(Output { identity: homeostat_nats::Identity { position: at, index: u32::MAX }, message })
+    }
+
+    async fn save(&self, run: &mut Run<C>, outputs: Vec<Output>) -> Result<(), Trouble> {
+        let saved = match run.addr.send(Save).await {
+            Ok(Ok(saved)) => saved,
+            Ok(Err(reason)) => return Err(Trouble::Died(reason)),
+            Err(error) => return Err(Trouble::Died(error.to_string())),
+        };
+        if let Some(promise) = saved.broken_promise {
+            self.common.metrics.broken_promises.get_or_create(&Self::label()).inc();
+            tracing::error!(actor = C::NAME, promise, "a promise of the actor does not hold");
+        }
+        let mark = mark_of(&self.common.log, saved.position).await?.unwrap_or_default();
+        let bytes = [&mark.to_le_bytes()[..], &saved.bytes].concat();
+        let name = run.checkpoints.save(C::NAME, saved.position, &bytes).await?;
+        let head = run.outbox.publish(outputs, saved.position, Some(name)).await?;
+        if let Err(error) = run.checkpoints.settle(&head).await {
+            tracing::warn!(actor = C::NAME, %error, "old checkpoints could not be tidied away; the next time will");
+        }
+        run.saved = saved.position;
+        run.saved_at = Instant::now();
+        run.busy = false;
+        let metrics = &self.common.metrics;
+        metrics.checkpoint.get_or_create(&Self::label()).set(i64::try_from(saved.position).unwrap_or(i64::MAX));
+        metrics.checkpoint_bytes.get_or_create(&Self::label()).set(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        metrics.checkpoint_at.get_or_create(&Self::label()).set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.slot.note(|condition| condition.checkpoint = saved.position);
+        Ok(())
+    }
+}
+
+/// One incarnation at work.
+struct Run<C: Core> {
+    follower: Follower,
+    outbox: Outbox,
+    checkpoints: Checkpoints,
+    addr: Addr<Shell<C>>,
+    position: Position,
+    saved: Position,
+    saved_at: Instant,
+    busy: bool,
+}
+
+/// What tells one message at a position from another one that came to stand there: 0 at the beginning, nothing when retention
+/// has removed it.
+async fn mark_of(log: &Log, position: Position) -> Result<Option<u128>, BusError> {
+    if position == 0 {
+        return Ok(Some(0));
+    }
+    let entry = log.get(position).await?;
+    Ok(entry.map(|entry| xxh3_128(&[&entry.at_ms.to_le_bytes()[..], entry.subject.as_bytes(), &entry.payload].concat())))
+}
+
+/// A new arbiter: every shell has a thread of its own, so that a busy mind starves nobody.
+async fn arbiter(system: &System) -> Result<ArbiterHandle, String> {
+    let (sender, receiver) = oneshot::channel();
+    let made = system.arbiter().spawn_fn(move || {
+        let _ = sender.send(Arbiter::new().handle());
+    });
+    if !made {
+        return Err("the actix system has ended".to_owned());
+    }
+    receiver.await.map_err(|_| "no arbiter could be made".to_owned())
+}
+
+/// A pause of half to once the given time.
+fn jittered(pause_ms: u64) -> Duration {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    Duration::from_millis(pause_ms / 2 + pause_ms.div_ceil(2) * u64::from(nanos % 1000) / 1000)
+}

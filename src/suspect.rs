@@ -1,0 +1,107 @@
+//! Which message was being worked on when the process died.
+//!
+//! A message that panics is caught; one that overflows the stack or eats all memory takes the process with it, and nobody is
+//! left to say which it was. So every shell notes the position of the message in a file mapped into memory before the mind
+//! sees it, and clears it afterwards: a store to memory, which the kernel keeps whatever becomes of the process. A message that
+//! was being worked on at three deaths in a row is set aside.
+
+use homeostat_schemas::Position;
+use memmap2::MmapMut;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// At how many deaths a message must have been at work to be set aside. More than one, because a process can be killed from
+/// outside at any moment.
+pub const DEATHS: u64 = 3;
+
+/// Bytes: position at work, position of the last death, deaths there.
+const LENGTH: usize = 24;
+
+/// The note of one shell.
+pub struct Suspect {
+    map: MmapMut,
+}
+
+impl Suspect {
+    /// Opens the note of an actor and takes the death that it may tell of into account.
+    ///
+    /// Returns the position to set aside, if a message has been at work at [`DEATHS`] deaths in a row.
+    ///
+    /// # Errors
+    /// What the file system says.
+    #[allow(unsafe_code)]
+    pub fn open(dir: &Path, actor: &str) -> io::Result<(Suspect, Option<Position>)> {
+        std::fs::create_dir_all(dir)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(actor))?;
+        file.set_len(LENGTH as u64)?;
+        // SAFETY: the file lies in the data directory, which this process holds locked: nobody else maps or truncates it while
+        // the map lives, and its length was just set.
+        let map = unsafe { MmapMut::map_mut(&file)? };
+        let mut suspect = Suspect { map };
+        let at_work = suspect.get(0);
+        if at_work == 0 {
+            return Ok((suspect, None));
+        }
+        let deaths = if suspect.get(1) == at_work { suspect.get(2) + 1 } else { 1 };
+        suspect.set(0, 0);
+        suspect.set(1, at_work);
+        suspect.set(2, deaths);
+        Ok((suspect, (deaths >= DEATHS).then_some(at_work)))
+    }
+
+    /// A message is being worked on.
+    pub fn enter(&mut self, position: Position) {
+        self.set(0, position);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// It no longer is.
+    pub fn leave(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        self.set(0, 0);
+    }
+
+    fn get(&self, field: usize) -> u64 {
+        self.map.get(field * 8..field * 8 + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
+    }
+
+    fn set(&mut self, field: usize, value: u64) {
+        if let Some(bytes) = self.map.get_mut(field * 8..field * 8 + 8) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_set_aside_at_the_third_death_in_a_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let die_at = |position| {
+            let (mut suspect, aside) = Suspect::open(dir.path(), "query").unwrap();
+            suspect.enter(position);
+            aside
+        };
+        assert_eq!(die_at(7), None);
+        assert_eq!(die_at(7), None);
+        assert_eq!(die_at(9), None);
+        assert_eq!(die_at(9), None, "the row at 7 was broken");
+        assert_eq!(die_at(9), None);
+        assert_eq!(die_at(9), Some(9));
+    }
+
+    #[test]
+    fn a_death_between_messages_accuses_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..5 {
+            let (mut suspect, aside) = Suspect::open(dir.path(), "query").unwrap();
+            assert_eq!(aside, None);
+            suspect.enter(7);
+            suspect.leave();
+        }
+    }
+}
