@@ -1,0 +1,64 @@
+//! The query mind's last picture: what is served while the mind is not there, and what survives the loss of its checkpoint.
+
+use super::{Failure, Store, StoreError, column, on_pool, signed};
+use homeostat_schemas::UnixMs;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// At most this many rows are kept; the mind has fewer.
+const ROWS_MAX: usize = 50_000;
+/// Rows a statement: four values each, far below what either database takes.
+const CHUNK: usize = 500;
+
+impl Store {
+    /// Replaces the picture: rows as `/api/v1/queries` shows them, each with `service` and `fingerprint`; `at` is log time.
+    ///
+    /// # Errors
+    /// A row has no `service` or `fingerprint`, or the database does not answer; then the old picture stands.
+    pub async fn save_queries(&self, rows: &[Value], at: UnixMs) -> Result<(), StoreError> {
+        let done = self.work("save queries", async {
+            // A statement must not touch one row twice.
+            let mut picture = BTreeMap::new();
+            for row in rows.iter().take(ROWS_MAX) {
+                let key = |name: &str| {
+                    let text = row.get(name).and_then(Value::as_str).map(column);
+                    text.ok_or_else(|| Failure::Corrupt("a row of query statistics".to_owned(), format!("it has no `{name}`")))
+                };
+                picture.insert((key("service")?, key("fingerprint")?), row.to_string());
+            }
+            let picture: Vec<_> = picture.into_iter().collect();
+            on_pool!(self, pool => {
+                let mut tx = pool.begin_with(self.begin()).await?;
+                for chunk in picture.chunks(CHUNK) {
+                    let mut insert = sqlx::QueryBuilder::new("INSERT INTO query (service, fingerprint, saved_ms, body) ");
+                    insert.push_values(chunk, |mut values, ((service, fingerprint), body)| {
+                        values.push_bind(service).push_bind(fingerprint).push_bind(signed(at)).push_bind(body);
+                    });
+                    insert.push(" ON CONFLICT (service, fingerprint) DO UPDATE SET saved_ms = excluded.saved_ms, body = excluded.body");
+                    insert.build().execute(&mut *tx).await?;
+                }
+                sqlx::query("DELETE FROM query WHERE saved_ms <> $1").bind(signed(at)).execute(&mut *tx).await?;
+                tx.commit().await?;
+            });
+            Ok(())
+        });
+        done.await
+    }
+
+    /// The last picture, by service and fingerprint.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn queries(&self) -> Result<Vec<Value>, StoreError> {
+        const SQL: &str = "SELECT service, fingerprint, body FROM query ORDER BY service, fingerprint LIMIT $1";
+        let found = self.work("queries", async {
+            let limit = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
+            let rows: Vec<(String, String, String)> = on_pool!(self, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?);
+            let read = |(service, fingerprint, body): (String, String, String)| {
+                serde_json::from_str(&body).map_err(|why| Failure::Corrupt(format!("query {service}/{fingerprint}"), why.to_string()))
+            };
+            rows.into_iter().map(read).collect()
+        });
+        found.await
+    }
+}
