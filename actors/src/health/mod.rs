@@ -139,8 +139,9 @@ impl Core for HealthCore {
 impl HealthCore {
     fn tick(&mut self, cx: &mut Cx<'_, HealthConfig>) {
         let pause = cx.now.saturating_sub(self.ticked_ms);
-        if self.ticked_ms > 0 && pause > cx.config.outage_ms {
-            self.outages += 1;
+        if pause > cx.config.outage_ms {
+            // Before the first tick nobody was watching either.
+            self.outages += u64::from(self.ticked_ms > 0);
             self.floor_ms = cx.now;
             self.probes.forget_pending(cx.now);
         }

@@ -101,19 +101,21 @@ impl HealthCore {
     fn take_place(&mut self, service: &str, newcomer: &str, cx: &mut Cx<'_, HealthConfig>) {
         let Some(s) = self.registry.services.get_mut(service) else { return };
         let only_expected = s.instances.get("").is_some_and(|i| i.watched() && i.life.is_none());
+        if only_expected && !newcomer.is_empty() {
+            self.registry.remove_instance(service, "");
+            let gone = Gone { service: service.to_owned(), instance: Some(String::new()) };
+            return self.close(vec![gone], &format!("{newcomer} is heard"), cx);
+        }
         let Some(life) = s.instances.get(newcomer).and_then(|i| i.life) else { return };
-        let placeholder = if only_expected && !newcomer.is_empty() { Some(String::new()) } else { None };
         let silent = s.instances.iter().find(|(_, i)| i.presence == Presence::Silent && i.life.is_some() && i.heard_ms < life.began_ms);
-        let left = placeholder.or_else(|| silent.map(|(name, _)| name.clone()));
-        if let Some(left) = left {
+        if let Some(left) = silent.map(|(name, _)| name.clone()) {
             self.replace(service, left, newcomer, cx);
         }
     }
 
     fn replace(&mut self, service: &str, left: String, newcomer: &str, cx: &mut Cx<'_, HealthConfig>) {
-        if let Some(life) =
-            self.registry.services.get_mut(service).and_then(|s| s.instances.get_mut(newcomer)).and_then(|i| i.life.as_mut())
-        {
+        let heir = self.registry.services.get_mut(service).and_then(|s| s.instances.get_mut(newcomer));
+        if let Some(life) = heir.and_then(|i| i.life.as_mut()) {
             life.replaces = true;
         }
         self.registry.remove_instance(service, &left);
@@ -205,7 +207,13 @@ impl HealthCore {
             return None;
         }
         // It may have found no room before, or its rule may have been off.
-        self.raise_silent(service, name, cx);
+        let labels = about(&rule::HEALTH_SILENT, service, name, "").labels;
+        if !self.incidents.is_open(&rule::HEALTH_SILENT, service, &labels) {
+            if self.floor_ms == cx.now {
+                return Some(cx.now.saturating_add(1_000));
+            }
+            self.raise_silent(service, name, cx);
+        }
         Some(cx.now.saturating_add(cx.config.retire_after_ms.max(1_000)))
     }
 

@@ -1,7 +1,7 @@
 //! Homeostat's own probes: asks to the hand `probe`, answered on the log.
 //!
-//! A hand that has never answered is not configured (in a replay of a plain file there is none), and that is no failure of what
-//! it would have probed; once it has answered, an answer that does not come in time is.
+//! A hand that says it is not configured (in a replay of a plain file there is none), or that has never answered at all, is no
+//! failure of what it would have probed; once it has answered, an answer that does not come in time is.
 
 use super::streak::Streak;
 use super::verdict::Observed;
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) seen_ms: UnixMs,
     pub(super) took_us: Option<u64>,
     pub(super) error: Option<String>,
+    /// There is no such hand: nothing is known, and nothing is wrong.
+    pub(super) absent: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,7 @@ impl Probes {
                 seen_ms: 0,
                 took_us: None,
                 error: None,
+                absent: false,
             });
             if state.pending.as_ref().is_some_and(|pending| pending.until_ms <= cx.now) {
                 state.pending = None;
@@ -88,6 +91,13 @@ impl Probes {
         // An answer that nobody waits for any more came too late: its time-out has been counted.
         let Some((&probe, state)) = self.of.iter_mut().find(|(_, state)| asked(state)) else { return };
         state.pending = None;
+        state.absent = !answer.configured;
+        if state.absent {
+            state.streak = Streak::new(None);
+            (state.seen_ms, state.took_us, state.error) = (0, None, None);
+            incidents.resolve(Finding::new(rule_of(probe), OWN, "no longer configured"), cx);
+            return;
+        }
         let error = match &answer.error {
             Some(error) => Some(error.chars().take(ERROR_MAX).collect()),
             None if answer.ok => None,

@@ -185,6 +185,9 @@ impl HealthCore {
         let mut shown = Vec::new();
         for probe in &config.probes {
             let state = self.probes.of.get(probe);
+            if state.is_some_and(|state| state.absent) {
+                continue;
+            }
             let observed = state.map_or(Observed::Unknown, |state| state.observed(now, config));
             let mut one = Shown::new(probe.name(), observed, Criticality::Required, state.map_or(0, |state| state.seen_ms));
             one.value = state.and_then(|state| state.took_us).map(|took| (millis(took), "ms"));
