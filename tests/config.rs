@@ -94,6 +94,7 @@ fn text_is_toml_where_it_is_toml_and_text_where_text_is_wanted() {
     let loaded = Config::load(&given.sources).unwrap();
     assert_eq!(loaded.config.nats.user.as_deref(), Some("1234"));
     assert_eq!(loaded.config.nats.name, "my bus");
+    assert_eq!(loaded.config.telemetry.log, "debug");
     let query = loaded.config.actors.0.get("query").unwrap();
     assert_eq!(query["slow_ms"], 1_000);
     assert_eq!(query["rules"]["slow"], "observe");

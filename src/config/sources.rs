@@ -16,12 +16,14 @@ pub const PREFIX: &str = "HOMEOSTAT_";
 /// Variables with our prefix that are no settings.
 pub const RESERVED: &[(&str, &str)] = &[
     ("HOMEOSTAT_CONFIG", "the settings file, as `--config` names it"),
-    ("HOMEOSTAT_LOG", "what is logged, a filter such as `info,homeostat=debug`"),
     ("HOMEOSTAT_FAULT", "kills the process at a named point; for tests of the once-only promise"),
 ];
 
-/// Variables with this prefix belong to tests and to scripts around the program.
-pub const RESERVED_PREFIX: &str = "HOMEOSTAT_TEST_";
+/// Variables that begin so belong to tests and to scripts around the program.
+pub const RESERVED_PREFIXES: &[&str] = &["HOMEOSTAT_TEST_", "HOMEOSTAT_CHAOS_", "HOMEOSTAT_DEMO_"];
+
+/// Short names of settings that are often set for one run.
+pub const SHORT: &[(&str, &str)] = &[("HOMEOSTAT_LOG", "telemetry.log")];
 
 /// A settings file is at most this large.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -138,7 +140,10 @@ impl Sources {
         // The environment has no order; a wider variable comes before a narrower one.
         variables.sort();
         for (name, value) in variables {
-            let keys = name.trim_start_matches(PREFIX).split("__").map(str::to_ascii_lowercase).collect();
+            let keys = match SHORT.iter().find(|(short, _)| short == name) {
+                Some((_, key)) => key.split('.').map(str::to_owned).collect(),
+                None => name.strip_prefix(PREFIX).unwrap_or(name).split("__").map(str::to_ascii_lowercase).collect(),
+            };
             from_text(keys, value, &Origin::Variable(name.clone()), &mut found);
         }
         for flag in &self.flags {
@@ -158,7 +163,7 @@ impl Sources {
 }
 
 fn is_setting(name: &str) -> bool {
-    name.starts_with(PREFIX) && !name.starts_with(RESERVED_PREFIX) && !RESERVED.iter().any(|(reserved, _)| *reserved == name)
+    name.starts_with(PREFIX) && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !RESERVED.iter().any(|(reserved, _)| *reserved == name)
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -124,8 +124,8 @@ impl Store {
 
     /// Where the database is, without its password.
     #[must_use]
-    pub fn place(&self) -> &str {
-        &self.inner.place
+    pub fn public_url(&self) -> String {
+        self.inner.place.clone()
     }
 
     /// The settings it was opened with.
@@ -144,16 +144,18 @@ impl Store {
     /// Asks the database for an answer, the wait for a connection included; how long it took.
     ///
     /// # Errors
-    /// Why there was none within the deadline.
-    pub async fn ping(&self, deadline: Duration) -> Result<Duration, StoreError> {
+    /// Why there was none within `query_timeout_ms`.
+    pub async fn ping(&self) -> Result<Duration, StoreError> {
         let started = Instant::now();
+        let deadline = self.inner.config.query_timeout();
         let answer = on_pool!(self, pool => bounded(deadline, sqlx::query("SELECT 1").execute(pool)).await.map(drop));
         answer.map_err(|error| self.explain("ping", error))?;
         Ok(started.elapsed())
     }
 
-    /// Closes all connections, waiting for those in use for no longer than this.
-    pub async fn close(&self, deadline: Duration) {
+    /// Closes all connections; those in use may finish what they do, but not for ever.
+    pub async fn close(&self) {
+        let deadline = self.inner.config.query_timeout();
         let closed = on_pool!(self, pool => tokio::time::timeout(deadline, pool.close()).await);
         if closed.is_err() {
             tracing::warn!("connections to the database were still in use when it was closed");
@@ -170,7 +172,7 @@ impl Store {
         if self.inner.ready.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.ping(self.inner.config.query_timeout()).await?;
+        self.ping().await?;
         let migrated = match &self.inner.pool {
             Pool::Sqlite(pool) => tokio::time::timeout(MIGRATION_DEADLINE, sqlite::MIGRATIONS.run(pool)).await,
             Pool::Postgres(pool) => tokio::time::timeout(MIGRATION_DEADLINE, postgres::MIGRATIONS.run(pool)).await,

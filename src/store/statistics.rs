@@ -1,7 +1,7 @@
 //! The query mind's last picture: what is served while the mind is not there, and what survives the loss of its checkpoint.
 
-use super::{Failure, Store, StoreError, column, on_pool, signed};
-use homeostat_schemas::UnixMs;
+use super::{Failure, Store, StoreError, column, on_pool};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ const ROWS_MAX: usize = 50_000;
 const CHUNK: usize = 500;
 
 impl Store {
-    /// Replaces the picture: rows as `/api/v1/queries` shows them, each with `service` and `fingerprint`; `at` is log time.
+    /// Replaces the picture by these rows, as `/api/v1/queries` shows them: each has a `service` and a `fingerprint`.
     ///
     /// # Errors
     /// A row has no `service` or `fingerprint`, or the database does not answer; then the old picture stands.
-    pub async fn save_queries(&self, rows: &[Value], at: UnixMs) -> Result<(), StoreError> {
+    pub async fn save_queries<R: Serialize>(&self, rows: &[R]) -> Result<(), StoreError> {
+        const LAST: &str = "SELECT COALESCE(MAX(picture), 0) FROM query";
+        // A statement must not touch one row twice.
+        let mut picture = BTreeMap::new();
+        for row in rows.iter().take(ROWS_MAX) {
+            let (key, body) = keyed(row).map_err(|why| StoreError::Corrupt { row: "a row of query statistics".to_owned(), why })?;
+            picture.insert(key, body);
+        }
+        let picture: Vec<_> = picture.into_iter().collect();
         let done = self.work("save queries", async {
-            // A statement must not touch one row twice.
-            let mut picture = BTreeMap::new();
-            for row in rows.iter().take(ROWS_MAX) {
-                let key = |name: &str| {
-                    let text = row.get(name).and_then(Value::as_str).map(column);
-                    text.ok_or_else(|| Failure::Corrupt("a row of query statistics".to_owned(), format!("it has no `{name}`")))
-                };
-                picture.insert((key("service")?, key("fingerprint")?), row.to_string());
-            }
-            let picture: Vec<_> = picture.into_iter().collect();
             on_pool!(self, pool => {
                 let mut tx = pool.begin_with(self.begin()).await?;
+                let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut *tx).await?;
+                let this = last.wrapping_add(1);
                 for chunk in picture.chunks(CHUNK) {
-                    let mut insert = sqlx::QueryBuilder::new("INSERT INTO query (service, fingerprint, saved_ms, body) ");
+                    let mut insert = sqlx::QueryBuilder::new("INSERT INTO query (service, fingerprint, picture, body) ");
                     insert.push_values(chunk, |mut values, ((service, fingerprint), body)| {
-                        values.push_bind(service).push_bind(fingerprint).push_bind(signed(at)).push_bind(body);
+                        values.push_bind(service).push_bind(fingerprint).push_bind(this).push_bind(body);
                     });
-                    insert.push(" ON CONFLICT (service, fingerprint) DO UPDATE SET saved_ms = excluded.saved_ms, body = excluded.body");
+                    insert.push(" ON CONFLICT (service, fingerprint) DO UPDATE SET picture = excluded.picture, body = excluded.body");
                     insert.build().execute(&mut *tx).await?;
                 }
-                sqlx::query("DELETE FROM query WHERE saved_ms <> $1").bind(signed(at)).execute(&mut *tx).await?;
+                sqlx::query("DELETE FROM query WHERE picture <> $1").bind(this).execute(&mut *tx).await?;
                 tx.commit().await?;
             });
             Ok(())
@@ -61,4 +61,11 @@ impl Store {
         });
         found.await
     }
+}
+
+/// A row's key and its JSON.
+fn keyed(row: &impl Serialize) -> Result<((String, String), String), String> {
+    let row = serde_json::to_value(row).map_err(|why| why.to_string())?;
+    let key = |name: &str| row.get(name).and_then(Value::as_str).map(column).ok_or_else(|| format!("it has no `{name}`"));
+    Ok(((key("service")?, key("fingerprint")?), row.to_string()))
 }

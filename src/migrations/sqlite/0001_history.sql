@@ -69,7 +69,7 @@ CREATE INDEX outcome_at ON outcome (at_ms);
 CREATE TABLE query (
     service     TEXT   NOT NULL,
     fingerprint TEXT   NOT NULL,
-    saved_ms    BIGINT NOT NULL,
+    picture     BIGINT NOT NULL,
     body        TEXT   NOT NULL,
     PRIMARY KEY (service, fingerprint)
 );
