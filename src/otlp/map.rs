@@ -94,10 +94,24 @@ impl Defect {
 }
 
 impl Mapper {
+    /// Takes the literals out of events that came another way than as spans: what leaves the gateway is in normal form.
+    pub fn redact<'e>(&self, events: impl IntoIterator<Item = &'e mut Event>) {
+        let mut normaliser = self.normaliser();
+        for event in events {
+            if let Event::Query(query) = event {
+                query::redact(query, &mut normaliser, &self.keys);
+            }
+        }
+    }
+
+    fn normaliser(&self) -> Normaliser {
+        Normaliser::with_key(self.keys.hash_one("parameters"))
+    }
+
     /// The events of a batch. `now` judges end times too far ahead, which no mind would accept.
     #[must_use]
     pub fn map(&self, batch: &Batch<'_>, now: UnixMs) -> Mapped {
-        let mut normaliser = Normaliser::with_key(self.keys.hash_one("parameters"));
+        let mut normaliser = self.normaliser();
         let family = Family::of(batch, &mut normaliser);
         let mut groups: BTreeMap<(EventKind, String), Vec<Event>> = BTreeMap::new();
         let mut defects: BTreeMap<Defect, u64> = BTreeMap::new();

@@ -28,7 +28,7 @@ pub(super) fn normal(span: &Span<'_>, normaliser: &mut Normaliser) -> String {
 /// The query of a span with a statement.
 pub(super) fn query(span: &Span<'_>, normaliser: &mut Normaliser, keys: &RandomState) -> Query {
     let (statement, literals, truncated) = statement(span, normaliser);
-    let params = (literals.is_some() || span.parameters.is_some()).then(|| format!("{:016x}", keys.hash_one((literals, span.parameters))));
+    let params = (literals.is_some() || span.parameters.is_some()).then(|| hash(literals, span.parameters, keys));
     Query {
         statement,
         params,
@@ -44,10 +44,27 @@ pub(super) fn query(span: &Span<'_>, normaliser: &mut Normaliser, keys: &RandomS
     }
 }
 
-/// Normal form, keyed hash of the literals, and whether the sender (or the limit here) cut it.
+/// Makes of a query that came with its literals one that has none: the normal form, and a keyed hash unless the sender made one.
+pub(super) fn redact(query: &mut Query, normaliser: &mut Normaliser, keys: &RandomState) {
+    let system = query.system.as_deref().unwrap_or_default();
+    let (statement, literals, truncated) = normal_form(&query.statement, system, normaliser);
+    query.statement = statement;
+    query.truncated = if truncated { Some(true) } else { query.truncated };
+    if query.params.is_none() {
+        query.params = literals.map(|literals| hash(Some(literals), None, keys));
+    }
+}
+
+fn hash(literals: Option<u64>, parameters: Option<u64>, keys: &RandomState) -> String {
+    format!("{:016x}", keys.hash_one((literals, parameters)))
+}
+
 fn statement(span: &Span<'_>, normaliser: &mut Normaliser) -> (String, Option<u64>, bool) {
-    let whole = span.text(Key::DbStatement).unwrap_or_default();
-    let system = span.text(Key::DbSystem).unwrap_or_default();
+    normal_form(span.text(Key::DbStatement).unwrap_or_default(), span.text(Key::DbSystem).unwrap_or_default(), normaliser)
+}
+
+/// Normal form, keyed hash of the literals, and whether the sender (or the limit here) cut it.
+fn normal_form(whole: &str, system: &str, normaliser: &mut Normaliser) -> (String, Option<u64>, bool) {
     let text = cut(whole, STATEMENT_MAX);
     if KEY_VALUE.iter().any(|known| system.eq_ignore_ascii_case(known)) {
         return (command(text), None, false);

@@ -1,0 +1,367 @@
+//! Status, alerts, commands and queries as JSON. What is open now comes from the minds, what was from the store; where a mind is
+//! not running here (another process carries it), the store answers as far as it can.
+
+use super::Gate;
+use super::problem::Problem;
+use super::readiness::Ready;
+use super::traces::now;
+use crate::otlp::ServiceSpans;
+use crate::roster::Condition;
+use crate::store::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, StoreError};
+use actix_web::{HttpRequest, HttpResponse, web};
+use homeostat_actors::health::{ServiceView, Totals};
+use homeostat_actors::status::{CommandState, CommandView, Count, Dropped};
+use homeostat_schemas::{Alert, Command, OutcomeStatus, Severity, UnixMs};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+/// Most rows of an answer, and how many there are when nobody asks.
+const LIMIT_MAX: u32 = 1_000;
+const LIMIT_DEFAULT: u32 = 100;
+/// Longest id that is looked for.
+const ID_MAX: usize = 200;
+/// From so many requests on, a service without a single database span is worth a hint.
+const HINT_REQUESTS: u64 = 20;
+const HINT: &str = "it reports HTTP requests but no database spans: if it uses a database, its library is not instrumented \
+                    (SQLAlchemy 2.1 and later is passed over in silence by older instrumentations)";
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// `/api/v1/status`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StatusAnswer {
+    /// The version of this process.
+    pub version: &'static str,
+    /// The wall clock, Unix milliseconds.
+    pub now_ms: UnixMs,
+    /// How the parts are.
+    pub readiness: Ready,
+    /// How each actor is, by name.
+    #[schemars(with = "BTreeMap<String, Value>")]
+    pub actors: BTreeMap<&'static str, Condition>,
+    /// What is open; absent while the status actor is not running here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub findings: Option<FindingCounts>,
+    /// Homeostat itself as its health actor sees it; absent while that is not running here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<OwnHealth>,
+    /// What came in over OTLP since this process started, by service.
+    pub otlp: BTreeMap<String, OtlpService>,
+}
+
+/// What is open, counted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FindingCounts {
+    /// Log time.
+    pub at_ms: UnixMs,
+    /// Open findings by severity.
+    pub open_by_severity: BTreeMap<Severity, usize>,
+    /// Open findings by service.
+    pub open_by_service: BTreeMap<String, usize>,
+    /// Counts by rule.
+    pub rules: BTreeMap<String, Count>,
+    /// What found no room.
+    pub dropped: Dropped,
+}
+
+/// Homeostat itself.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OwnHealth {
+    /// Its own verdict.
+    pub own: ServiceView,
+    /// How much it watches.
+    pub totals: Totals,
+}
+
+/// What a service sent over OTLP.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OtlpService {
+    /// Spans by sort.
+    #[serde(flatten)]
+    pub spans: ServiceSpans,
+    /// What looks wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
+}
+
+/// `/api/v1/status`
+pub(super) async fn status(gate: web::Data<Gate>) -> HttpResponse {
+    let slots = &gate.state.slots;
+    let (findings, health) = futures::join!(slots.status.view(), slots.health.view());
+    let findings = findings.map(|view| FindingCounts {
+        at_ms: view.at_ms,
+        open_by_severity: view.open_by_severity,
+        open_by_service: view.open_by_service,
+        rules: view.rules,
+        dropped: view.dropped,
+    });
+    let services = gate.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    HttpResponse::Ok().json(StatusAnswer {
+        version: env!("CARGO_PKG_VERSION"),
+        now_ms: now(),
+        readiness: gate.state.readiness.ready(),
+        actors: slots.conditions().into_iter().collect(),
+        findings,
+        health: health.map(|view| OwnHealth { own: view.own, totals: view.totals }),
+        otlp: services.into_iter().map(|(name, spans)| (name, otlp_service(spans))).collect(),
+    })
+}
+
+fn otlp_service(spans: ServiceSpans) -> OtlpService {
+    OtlpService { spans, hint: (spans.requests >= HINT_REQUESTS && spans.database == 0).then_some(HINT) }
+}
+
+/// What `/api/v1/alerts` is asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlertsQuery {
+    /// Also those that are over, from history.
+    pub all: Option<String>,
+    /// Of this service.
+    pub service: Option<String>,
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// Of this severity.
+    pub severity: Option<Severity>,
+    /// At most so many, 1 to 1000; 100 when not said.
+    pub limit: Option<u32>,
+    /// With `all`: older than the one of this `number`.
+    pub before: Option<u64>,
+}
+
+/// One finding: its last message, and where it stands in history.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct AlertEntry {
+    /// The last message about it.
+    #[serde(flatten)]
+    pub alert: Alert,
+    /// When it ended, log time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved_ms: Option<UnixMs>,
+    /// Its place in history: the cursor for `before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+}
+
+impl From<AlertRecord> for AlertEntry {
+    fn from(record: AlertRecord) -> Self {
+        AlertEntry { alert: record.resolved.unwrap_or(record.alert), resolved_ms: record.resolved_ms, number: Some(record.number) }
+    }
+}
+
+/// `/api/v1/alerts`
+pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answer {
+    let asked: AlertsQuery = asked(&request)?;
+    let limit = limit(asked.limit)?;
+    let all = flag(asked.all.as_deref());
+    if !all && let Some(view) = gate.state.slots.status.view().await {
+        let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let open = view.open.into_iter().filter(|alert| {
+            matches(&asked.service, &alert.service) && matches(&asked.rule, &alert.rule) && asked.severity.is_none_or(|s| s == alert.severity)
+        });
+        let entries = open.take(limit as usize).map(|alert| AlertEntry { alert, resolved_ms: None, number: None });
+        return Ok(HttpResponse::Ok().json(entries.collect::<Vec<_>>()));
+    }
+    let filter = AlertFilter {
+        open: (!all).then_some(true),
+        service: asked.service,
+        rule: asked.rule,
+        severity: asked.severity,
+        limit: Some(limit),
+        before: asked.before,
+        ..AlertFilter::default()
+    };
+    let records = gate.state.store.alerts(&filter).await.map_err(|error| database(&error))?;
+    Ok(HttpResponse::Ok().json(records.into_iter().map(AlertEntry::from).collect::<Vec<_>>()))
+}
+
+/// `/api/v1/alerts/{id}`: by the id of a message or of the incident.
+pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answer {
+    let unknown = || Problem::not_found("no alert or incident has this id");
+    if id.len() > ID_MAX {
+        return Err(unknown());
+    }
+    match gate.state.store.alert(&id).await {
+        Ok(Some(record)) => return Ok(HttpResponse::Ok().json(record)),
+        Ok(None) => {}
+        Err(error) => return Err(database(&error)),
+    }
+    // History is a moment behind the mind.
+    let view = gate.state.slots.status.view().await.ok_or_else(unknown)?;
+    let alert = view.open.into_iter().chain(view.resolved).find(|alert| alert.id == *id || alert.incident == *id).ok_or_else(unknown)?;
+    let ended = alert.state == homeostat_schemas::State::Resolved;
+    let record = serde_json::json!({
+        "opened_ms": alert.since_ms,
+        "resolved_ms": ended.then_some(alert.at_ms),
+        "alert": alert,
+        "resolved": ended.then_some(&alert),
+        "messages": [alert],
+        "commands": [],
+    });
+    Ok(HttpResponse::Ok().json(record))
+}
+
+/// What `/api/v1/commands` is asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommandsQuery {
+    /// Also older ones, from history.
+    pub all: Option<String>,
+    /// To this service.
+    pub service: Option<String>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// For this incident.
+    pub incident: Option<String>,
+    /// At most so many, 1 to 1000; 100 when not said.
+    pub limit: Option<u32>,
+    /// With `all`: older than the one of this `number`.
+    pub before: Option<u64>,
+}
+
+/// One command, and what became of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CommandEntry {
+    /// The command.
+    #[serde(flatten)]
+    pub command: Command,
+    /// How far it came; absent in history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<CommandState>,
+    /// What was said of it.
+    pub outcomes: Vec<OutcomeEntry>,
+    /// The alert that judged its effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Its place in history: the cursor for `before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+}
+
+/// What an executor said.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OutcomeEntry {
+    /// How far it came.
+    pub status: OutcomeStatus,
+    /// Which replica says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// A word of explanation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// When, by the executor's clock.
+    pub at_ms: UnixMs,
+}
+
+impl From<CommandView> for CommandEntry {
+    fn from(view: CommandView) -> Self {
+        let outcome = |reply: homeostat_actors::status::Reply| OutcomeEntry {
+            status: reply.status,
+            instance: reply.instance,
+            detail: reply.detail,
+            at_ms: reply.at_ms,
+        };
+        CommandEntry {
+            command: view.command,
+            state: Some(view.state),
+            outcomes: view.outcomes.into_iter().map(outcome).collect(),
+            verdict: view.verdict,
+            number: None,
+        }
+    }
+}
+
+impl From<CommandRecord> for CommandEntry {
+    fn from(record: CommandRecord) -> Self {
+        let outcomes = record.outcomes.into_iter().map(|record| record.outcome);
+        CommandEntry {
+            command: record.command,
+            state: None,
+            outcomes: outcomes
+                .map(|outcome| OutcomeEntry { status: outcome.status, instance: outcome.instance, detail: outcome.detail, at_ms: outcome.at_ms })
+                .collect(),
+            verdict: None,
+            number: Some(record.number),
+        }
+    }
+}
+
+/// `/api/v1/commands`
+pub(super) async fn commands(gate: web::Data<Gate>, request: HttpRequest) -> Answer {
+    let asked: CommandsQuery = asked(&request)?;
+    let limit = limit(asked.limit)?;
+    if !flag(asked.all.as_deref())
+        && let Some(view) = gate.state.slots.status.view().await
+    {
+        let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let commands = view.commands.into_iter().filter(|view| {
+            let command = &view.command;
+            matches(&asked.service, &command.service) && matches(&asked.action, &command.action) && matches(&asked.incident, &command.incident)
+        });
+        return Ok(HttpResponse::Ok().json(commands.take(limit as usize).map(CommandEntry::from).collect::<Vec<_>>()));
+    }
+    let filter = CommandFilter {
+        service: asked.service,
+        action: asked.action,
+        incident: asked.incident,
+        limit: Some(limit),
+        before: asked.before,
+    };
+    let records = gate.state.store.commands(&filter).await.map_err(|error| database(&error))?;
+    Ok(HttpResponse::Ok().json(records.into_iter().map(CommandEntry::from).collect::<Vec<_>>()))
+}
+
+/// What `/api/v1/queries` is asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueriesQuery {
+    /// Of this service.
+    pub service: Option<String>,
+    /// With this fingerprint.
+    pub fingerprint: Option<String>,
+    /// At most so many, 1 to 1000; 100 when not said. Those that took the most time come first.
+    pub limit: Option<u32>,
+}
+
+/// `/api/v1/queries`
+pub(super) async fn queries(gate: web::Data<Gate>, request: HttpRequest) -> Answer {
+    let asked: QueriesQuery = asked(&request)?;
+    let limit = limit(asked.limit)? as usize;
+    let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+    if let Some(view) = gate.state.slots.query.view().await {
+        let rows = view.queries.into_iter().filter(|row| matches(&asked.service, &row.service) && matches(&asked.fingerprint, &row.fingerprint));
+        return Ok(HttpResponse::Ok().json(rows.take(limit).collect::<Vec<_>>()));
+    }
+    let rows = gate.state.store.queries().await.map_err(|error| database(&error))?;
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    let rows = rows.into_iter().filter(|row| matches(&asked.service, &text(row, "service")) && matches(&asked.fingerprint, &text(row, "fingerprint")));
+    Ok(HttpResponse::Ok().json(rows.take(limit).collect::<Vec<_>>()))
+}
+
+/// The query string, checked: a parameter nobody knows is a mistake, not a filter that does nothing.
+pub(super) fn asked<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+    web::Query::<T>::from_query(request.query_string())
+        .map(web::Query::into_inner)
+        .map_err(|_| Problem::bad_request("the query string has an unknown parameter or a value of the wrong form; see /api/v1/openapi.json"))
+}
+
+fn flag(value: Option<&str>) -> bool {
+    value.is_some_and(|value| !matches!(value, "0" | "false" | "no"))
+}
+
+fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked {
+        None => Ok(LIMIT_DEFAULT),
+        Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::bad_request("limit: 1 to 1000")),
+    }
+}
+
+fn database(error: &StoreError) -> Problem {
+    tracing::warn!(%error, "history could not be read");
+    Problem::unavailable("history cannot be read now; ask again")
+}

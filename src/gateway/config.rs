@@ -1,0 +1,157 @@
+//! The table `[gateway]` of the settings.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// How HTTP is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Address and port to listen on; port 0 takes any free one.
+    pub listen: String,
+    /// Listen beyond loopback although nobody is asked for a key. Whoever reaches the port can then read alerts and write telemetry.
+    pub insecure_allow_remote: bool,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// Connections open at once, per worker; more wait in the operating system's queue.
+    pub connections_max: usize,
+    /// How long an idle connection is kept, seconds.
+    pub keep_alive_s: u64,
+    /// How long a client may take to send the head of a request, milliseconds; then 408.
+    pub head_deadline_ms: u64,
+    /// How long a client may take to send a body, milliseconds; then 408.
+    pub body_deadline_ms: u64,
+    /// How long a request may take in all, milliseconds; then 503.
+    pub request_deadline_ms: u64,
+    /// How long the stream may take to acknowledge what an intake stores, milliseconds; then 503.
+    pub store_deadline_ms: u64,
+    /// Largest body of an OTLP request after decompression, bytes; then 413. The specification suggests 20 MiB.
+    pub otlp_body_max_bytes: usize,
+    /// Largest body of `/v1/events` after decompression, bytes; then 413.
+    pub events_body_max_bytes: usize,
+    /// Intake requests at work at once; more are answered 503 at once, and their senders try again.
+    pub intake_max: usize,
+    /// Memory for the bodies of all intake requests at work together, MiB; then 503.
+    pub intake_memory_mb: usize,
+    /// Clients of `/api/v1/stream` at once; then 503.
+    pub stream_clients_max: usize,
+    /// How often an idle stream says that it is still there, seconds.
+    pub stream_keep_alive_s: u64,
+    /// How long requests at work may take to end when the process stops, seconds.
+    pub stop_deadline_s: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        GatewayConfig {
+            listen: "127.0.0.1:8080".to_owned(),
+            insecure_allow_remote: false,
+            workers: 2,
+            connections_max: 1_024,
+            keep_alive_s: 75,
+            head_deadline_ms: 5_000,
+            body_deadline_ms: 15_000,
+            request_deadline_ms: 30_000,
+            store_deadline_ms: 10_000,
+            otlp_body_max_bytes: 20 * 1024 * 1024,
+            events_body_max_bytes: 4 * 1024 * 1024,
+            intake_max: 64,
+            intake_memory_mb: 256,
+            stream_clients_max: 64,
+            stream_keep_alive_s: 15,
+            stop_deadline_s: 5,
+        }
+    }
+}
+
+/// Settings with which the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address is none.
+    #[error("gateway.listen: `{listen}` is no address: {reason}; write for example 127.0.0.1:8080")]
+    Listen {
+        /// The setting.
+        listen: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Anybody could use it.
+    #[error(
+        "gateway.listen: {address} can be reached from other machines, and nobody would be asked for a key; listen on 127.0.0.1 behind a proxy that asks, or set gateway.insecure_allow_remote = true"
+    )]
+    Remote {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The operating system refuses the address.
+    #[error("gateway.listen: {address} cannot be used: {source}; is another process using it?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server did not start.
+    #[error("the gateway did not start: {0}")]
+    Start(String),
+}
+
+impl GatewayConfig {
+    /// The addresses to listen on, checked. A name may have several (`localhost`).
+    ///
+    /// # Errors
+    /// No address, or one beyond loopback that nobody allowed.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, GatewayError> {
+        use std::net::ToSocketAddrs as _;
+        let bad = |reason: String| GatewayError::Listen { listen: self.listen.clone(), reason };
+        let addresses: Vec<SocketAddr> = self.listen.to_socket_addrs().map_err(|error| bad(error.to_string()))?.collect();
+        if addresses.is_empty() {
+            return Err(bad("the name has no address".to_owned()));
+        }
+        let loopback = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        };
+        match addresses.iter().find(|address| !loopback(address.ip())) {
+            Some(&address) if !self.insecure_allow_remote => Err(GatewayError::Remote { address }),
+            _ => Ok(addresses),
+        }
+    }
+
+    pub(super) const fn body_deadline(&self) -> Duration {
+        Duration::from_millis(self.body_deadline_ms)
+    }
+
+    pub(super) const fn request_deadline(&self) -> Duration {
+        Duration::from_millis(self.request_deadline_ms)
+    }
+
+    pub(super) const fn store_deadline(&self) -> Duration {
+        Duration::from_millis(self.store_deadline_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(listen: &str, insecure_allow_remote: bool) -> Result<Vec<SocketAddr>, GatewayError> {
+        GatewayConfig { listen: listen.to_owned(), insecure_allow_remote, ..GatewayConfig::default() }.addresses()
+    }
+
+    #[test]
+    fn beyond_loopback_only_when_somebody_said_so() {
+        for local in ["127.0.0.1:0", "[::1]:8080", "127.9.9.9:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(listening(local, false).is_ok(), "{local}");
+        }
+        for remote in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80"] {
+            assert!(matches!(listening(remote, false), Err(GatewayError::Remote { .. })), "{remote}");
+            assert!(listening(remote, true).is_ok(), "{remote}");
+        }
+        for wrong in ["", "127.0.0.1", "127.0.0.1:99999", "nowhere"] {
+            assert!(matches!(listening(wrong, true), Err(GatewayError::Listen { .. })), "{wrong}");
+        }
+    }
+}

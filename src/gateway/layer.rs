@@ -1,0 +1,69 @@
+//! What holds for every request, whichever handler serves it: limits, deadline, headers, measures.
+
+use super::Gate;
+use super::problem::Problem;
+use super::routes::ENDPOINTS;
+use crate::metrics::HttpLabels;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError as _, web};
+use std::time::Instant;
+
+/// Longest path and query together, in bytes.
+const URI_MAX: usize = 2_048;
+
+/// Wraps a handler.
+pub(super) async fn around(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let begun = Instant::now();
+    let gate = request.app_data::<web::Data<Gate>>().cloned();
+    let method = method(request.method());
+    let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+    let mut response = if length > URI_MAX {
+        request.into_response(Problem::new(StatusCode::URI_TOO_LONG, format!("a path and its query have at most {URI_MAX} bytes")).error_response())
+    } else {
+        let deadline = gate.as_ref().map_or_else(Default::default, |gate| gate.config.request_deadline());
+        match tokio::time::timeout(deadline, next.call(request)).await {
+            Ok(response) => response?.map_into_boxed_body(),
+            // The request went into the handler, so that there is nothing to answer it with here; actix makes the answer.
+            Err(_) => return Err(Problem::unavailable("it took too long; ask again").into()),
+        }
+    };
+    let status = response.status();
+    // What actix refuses by itself has no body; say it in our words.
+    if status.is_client_error() && response.headers().get(header::CONTENT_TYPE).is_none() {
+        response = response.into_response(Problem::new(status, "the request cannot be understood").error_response());
+    }
+    secure(response.headers_mut());
+    if let Some(gate) = gate {
+        let pattern = response.request().match_pattern();
+        let route = ENDPOINTS.iter().map(|endpoint| endpoint.path).find(|path| pattern.as_deref() == Some(path));
+        let labels =
+            HttpLabels { http_request_method: method, http_route: route.unwrap_or("_OTHER"), http_response_status_code: status.as_u16() };
+        gate.state.metrics.http_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
+    }
+    Ok(response)
+}
+
+/// The headers that every answer has: nothing here is a page, and nothing may be kept, framed or guessed at.
+pub(super) fn secure(headers: &mut HeaderMap) {
+    const HEADERS: [(HeaderName, &str); 6] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// A method as a label: one of the usual ones, or `_OTHER`.
+fn method(method: &Method) -> &'static str {
+    const USUAL: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+    USUAL.into_iter().find(|usual| method.as_str() == *usual).unwrap_or("_OTHER")
+}

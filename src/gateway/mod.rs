@@ -1,0 +1,126 @@
+//! The gateway: HTTP for probes, intake and people. One actix actor that owns an actix-web server.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | the settings |
+//! | [`actor`] | starting and stopping |
+//! | [`routes`] | every path, its methods and what serves it: the one list |
+//! | [`layer`] | what holds for every request: headers, limits, deadlines, measures |
+//! | [`problem`] | errors as RFC 9457 |
+//! | [`probes`], [`readiness`] | is it alive, is it ready |
+//! | [`body`] | request bodies: bounded, inflated, in time |
+//! | [`traces`], [`events`] | intake: OTLP and Homeostat's own events; [`publish`] puts both on the log |
+//! | [`api`] | status, alerts, commands, queries as JSON |
+//! | [`stream`] | alerts, commands and outcomes as they happen |
+//! | [`openapi`] | the description of all this, made from the types |
+//!
+//! Promises
+//! - G-1 Liveness depends on nothing but this process; readiness answers at once from what was last seen.
+//! - G-2 An intake answers 200 only after the stream has acknowledged everything it accepted.
+//! - G-3 No request costs more memory than its limit, whatever it claims or inflates to; all intake together stays within one budget.
+//! - G-4 Every request ends within its deadline, and every error is a problem that says what to do and nothing of the inside.
+
+pub mod actor;
+mod api;
+mod body;
+pub mod config;
+mod events;
+mod layer;
+pub mod openapi;
+mod probes;
+pub mod problem;
+mod publish;
+pub mod readiness;
+pub mod routes;
+mod stream;
+mod traces;
+
+pub use actor::{GatewayActor, GatewayHandle};
+pub use config::{GatewayConfig, GatewayError};
+pub use readiness::{Check, Level, Readiness, Ready};
+
+use crate::feed::Chunk;
+use crate::metrics::Metrics;
+use crate::otlp::{Mapper, ServiceSpans};
+use crate::roster::Slots;
+use crate::store::Store;
+use homeostat_nats::Log;
+use homeostat_schemas::Root;
+use publish::Ids;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, broadcast, watch};
+
+/// How many services are told apart when spans are counted.
+const SERVICES_MAX: usize = 1_000;
+
+/// What the gateway speaks for.
+#[derive(Clone)]
+pub struct GatewayState {
+    /// The log; nothing while the bus is away.
+    pub log: watch::Receiver<Option<Log>>,
+    /// The running actors.
+    pub slots: Slots,
+    /// History.
+    pub store: Store,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The root of all subjects.
+    pub root: Root,
+    /// How the parts are.
+    pub readiness: Arc<Readiness>,
+    /// Messages as they are read.
+    pub live: broadcast::Sender<Chunk>,
+}
+
+/// What every worker shares.
+struct Gate {
+    config: GatewayConfig,
+    state: GatewayState,
+    mapper: Mapper,
+    ids: Ids,
+    /// Intake requests at work.
+    intake: Arc<Semaphore>,
+    /// KiB for the bodies of all of them.
+    memory: Arc<Semaphore>,
+    /// Clients of the stream.
+    clients: Arc<Semaphore>,
+    /// What each service sent over OTLP.
+    services: Mutex<BTreeMap<String, ServiceSpans>>,
+    /// Says that the process stops.
+    stop: watch::Receiver<bool>,
+}
+
+impl Gate {
+    fn new(config: GatewayConfig, state: GatewayState, stop: watch::Receiver<bool>) -> Self {
+        let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
+        Gate {
+            intake: permits(config.intake_max),
+            memory: permits(config.intake_memory_mb.saturating_mul(1024)),
+            clients: permits(config.stream_clients_max),
+            config,
+            state,
+            mapper: Mapper::default(),
+            ids: Ids::default(),
+            services: Mutex::default(),
+            stop,
+        }
+    }
+
+    fn log(&self) -> Option<Log> {
+        self.state.log.borrow().clone()
+    }
+
+    /// Adds up what services sent; beyond the limit new ones are not counted, and nothing depends on it but a hint.
+    fn count_services(&self, seen: BTreeMap<String, ServiceSpans>) {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        for (service, spans) in seen {
+            if services.len() >= SERVICES_MAX && !services.contains_key(&service) {
+                continue;
+            }
+            let total = services.entry(service).or_default();
+            total.requests = total.requests.saturating_add(spans.requests);
+            total.database = total.database.saturating_add(spans.database);
+        }
+    }
+}

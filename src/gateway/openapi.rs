@@ -1,0 +1,282 @@
+//! The OpenAPI 3.1 description, made from the list of routes and from the types themselves, so that it cannot fall behind.
+
+use super::api::{AlertEntry, AlertsQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
+use super::events::Receipt;
+use super::problem::{PROBLEM_JSON, ProblemBody};
+use super::readiness::Ready;
+use super::routes::{ENDPOINTS, Verb};
+use super::stream::StreamQuery;
+use actix_web::HttpResponse;
+use homeostat_actors::health::ServiceView;
+use homeostat_actors::query::QueryRow;
+use homeostat_schemas::{Alert, Command, Event, Outcome};
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
+use std::sync::OnceLock;
+
+/// `/api/v1/openapi.json`
+pub(super) async fn serve() -> HttpResponse {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| document().to_string());
+    HttpResponse::Ok().content_type("application/json").body(text.as_str())
+}
+
+/// The whole description.
+#[must_use]
+pub fn document() -> Value {
+    let mut generator = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for endpoint in ENDPOINTS {
+        let mut operation = operation(endpoint.path, &mut generator);
+        operation["operationId"] = json!(operation_id(endpoint.path));
+        let mut parameters = in_path(endpoint.path);
+        parameters.extend(operation["parameters"].as_array().cloned().unwrap_or_default());
+        operation["parameters"] = Value::Array(parameters);
+        let problem = generator.subschema_for::<ProblemBody>();
+        operation["responses"]["default"] = answer("What is wrong, and what to do about it", PROBLEM_JSON, problem);
+        let verb = match endpoint.verb {
+            Verb::Get => "get",
+            Verb::Post => "post",
+        };
+        paths.insert(endpoint.path.to_owned(), json!({ verb: operation }));
+    }
+    json!({
+        "openapi": "3.1.1",
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "info": {
+            "title": "Homeostat",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Keeps services healthy: telemetry in, findings and commands out",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": [
+            { "name": "probes", "description": "Is it alive, is it ready" },
+            { "name": "intake", "description": "Telemetry over HTTP" },
+            { "name": "api", "description": "What was found, and what is done about it" },
+        ],
+        "paths": paths,
+        "components": { "schemas": generator.take_definitions(true) },
+    })
+}
+
+/// What a path is for, what it takes and what it answers.
+fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
+    match path {
+        "/livez" | "/health/liveness" => {
+            probe("Is the process alive?", "Depends on nothing but the process itself.", json!({ "200": plain("It is") }))
+        }
+        "/readyz" | "/healthz" | "/health/readiness" => {
+            let ready = generator.subschema_for::<Ready>();
+            let body = |what: &str| {
+                json!({ "description": what, "content": {
+                    "text/plain": { "schema": { "type": "string" } },
+                    "application/json": { "schema": ready },
+                } })
+            };
+            let mut probe = probe(
+                "May requests be sent here?",
+                "Bus, database and actors, as they were seen within the last second.",
+                json!({ "200": body("They may"), "503": body("They may not") }),
+            );
+            probe["parameters"] =
+                json!([{ "name": "verbose", "in": "query", "description": "Say how each part is", "allowEmptyValue": true, "schema": { "type": "string" } }]);
+            probe
+        }
+        "/readyz/{service}" => {
+            let service = generator.subschema_for::<ServiceView>();
+            let body = |what: &str| {
+                json!({ "description": what, "content": {
+                    "application/json": { "schema": service },
+                    "application/health+json": { "schema": { "type": "object" } },
+                } })
+            };
+            probe(
+                "Is a watched service ready?",
+                "As the health actor sees it; application/health+json when asked for by Accept.",
+                json!({ "200": body("It is, or nobody knows"), "503": body("It is not") }),
+            )
+        }
+        "/metrics" => probe(
+            "What Prometheus scrapes",
+            "OpenMetrics 1.0.",
+            json!({ "200": { "description": "All metrics", "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } } }),
+        ),
+        "/v1/traces" => traces(),
+        "/v1/events" => events(generator),
+        "/api/v1/status" => api("How everything is", Value::Null, generator.subschema_for::<StatusAnswer>()),
+        "/api/v1/alerts" => {
+            let query = in_query::<AlertsQuery>();
+            api("Findings: open ones, or all of them", query, list(generator.subschema_for::<AlertEntry>()))
+        }
+        "/api/v1/alerts/{id}" => {
+            let (alert, command) = (generator.subschema_for::<Alert>(), generator.subschema_for::<Command>());
+            let outcome = generator.subschema_for::<Outcome>();
+            let commands = json!({ "type": "array", "items": { "type": "object", "properties": {
+                "number": { "type": "integer" },
+                "command": command,
+                "outcomes": { "type": "array", "items": { "type": "object", "properties": {
+                    "position": { "type": "integer" }, "logged_ms": { "type": "integer" }, "outcome": outcome } } },
+            } } });
+            let schema = json!({ "type": "object", "required": ["alert", "messages", "commands"], "properties": {
+                "number": { "type": "integer" },
+                "opened_ms": { "type": "integer" },
+                "resolved_ms": { "type": ["integer", "null"] },
+                "alert": alert,
+                "resolved": { "anyOf": [alert, { "type": "null" }] },
+                "messages": { "type": "array", "items": alert },
+                "commands": commands,
+            } });
+            api("One finding with its whole story, by the id of a message or of the incident", Value::Null, schema)
+        }
+        "/api/v1/commands" => {
+            let query = in_query::<CommandsQuery>();
+            api("Commands and what became of them", query, list(generator.subschema_for::<CommandEntry>()))
+        }
+        "/api/v1/queries" => {
+            let query = in_query::<QueriesQuery>();
+            api("Statistics by shape of statement, most time first", query, list(generator.subschema_for::<QueryRow>()))
+        }
+        "/api/v1/stream" => {
+            let stream = json!({ "description": "Events `alert`, `command` and `outcome`; the id is the place in the log", "content": {
+                "text/event-stream": { "schema": { "type": "string" } } } });
+            let mut parameters = in_query::<StreamQuery>().as_array().cloned().unwrap_or_default();
+            parameters.push(json!({ "name": "Last-Event-ID", "in": "header", "description": "Go on behind this one",
+                "schema": { "type": "integer", "minimum": 0 } }));
+            json!({ "tags": ["api"], "summary": "Findings and commands as they happen", "parameters": parameters, "responses": { "200": stream } })
+        }
+        "/api/v1/openapi.json" => api("This description", Value::Null, json!({ "type": "object" })),
+        // The test below sees to it that there is none.
+        _ => json!({ "responses": {} }),
+    }
+}
+
+fn traces() -> Value {
+    let binary = json!({ "schema": { "type": "string", "format": "binary", "description": "opentelemetry.proto.collector.trace.v1" } });
+    let both = |what: &str| {
+        json!({ "description": what, "content": { "application/x-protobuf": binary, "application/json": { "schema": { "type": "object" } } } })
+    };
+    json!({
+        "tags": ["intake"],
+        "summary": "OpenTelemetry traces (OTLP/HTTP)",
+        "description": "Answered when the log has acknowledged them. At most 20 MiB after decompression unless configured otherwise; gzip is understood.",
+        "requestBody": { "required": true, "content": { "application/x-protobuf": binary, "application/json": { "schema": { "type": "object" } } } },
+        "responses": {
+            "200": both("Stored; `partial_success` says how many spans could not be used"),
+            "400": both("No export request; do not send it again"),
+            "408": both("The body did not come in time"),
+            "413": both("Too large after decompression"),
+            "503": both("Not stored; send it again after `Retry-After`"),
+        },
+    })
+}
+
+fn events(generator: &mut SchemaGenerator) -> Value {
+    let event = generator.subschema_for::<Event>();
+    let one_or_more = json!({ "oneOf": [event, { "type": "array", "items": event }] });
+    let receipt = generator.subschema_for::<Receipt>();
+    json!({
+        "tags": ["intake"],
+        "summary": "Homeostat's own events, kinds and services mixed at will",
+        "description": "Answered when the log has acknowledged them. Each event is judged for itself.",
+        "parameters": [{ "name": "Idempotency-Key", "in": "header", "description": "Two requests with the same key are one",
+            "schema": { "type": "string" } }],
+        "requestBody": { "required": true, "content": {
+            "application/json": { "schema": one_or_more },
+            "application/x-ndjson": { "schema": event },
+            "application/msgpack": { "schema": one_or_more },
+        } },
+        "responses": {
+            "200": answer("What was stored, and what could not be used", "application/json", &receipt),
+            "422": answer("Not one event could be used", PROBLEM_JSON, &receipt),
+        },
+    })
+}
+
+fn probe(summary: &str, description: &str, responses: Value) -> Value {
+    json!({ "tags": ["probes"], "summary": summary, "description": description, "responses": responses })
+}
+
+fn api(summary: &str, parameters: Value, schema: impl serde::Serialize) -> Value {
+    json!({ "tags": ["api"], "summary": summary, "parameters": parameters, "responses": { "200": answer("The answer", "application/json", schema) } })
+}
+
+fn answer(description: &str, media_type: &str, schema: impl serde::Serialize) -> Value {
+    json!({ "description": description, "content": { media_type: { "schema": schema } } })
+}
+
+fn plain(description: &str) -> Value {
+    json!({ "description": description, "content": { "text/plain": { "schema": { "type": "string" } } } })
+}
+
+fn list(schema: Schema) -> Value {
+    json!({ "type": "array", "items": schema })
+}
+
+/// The parameters of a query string, from the type that reads it.
+fn in_query<T: JsonSchema>() -> Value {
+    let schema = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator().into_root_schema_for::<T>();
+    let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    let parameters = properties.into_iter().map(|(name, mut schema)| {
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description")).unwrap_or_default();
+        let flag = name == "all";
+        let mut parameter = json!({ "name": name, "in": "query", "description": description, "schema": schema });
+        if flag {
+            parameter["allowEmptyValue"] = json!(true);
+        }
+        parameter
+    });
+    Value::Array(parameters.collect())
+}
+
+/// The parameters in the braces of a path.
+fn in_path(path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect()
+}
+
+/// `/api/v1/alerts/{id}` is `api_v1_alerts_id`.
+fn operation_id(path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("_")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let document = document();
+        let described: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(described, ENDPOINTS.iter().map(|endpoint| endpoint.path).collect());
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let operation = item.get("get").or(item.get("post")).unwrap();
+            assert!(operation["summary"].is_string() && operation["responses"].as_object().unwrap().len() > 1, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+            match value {
+                Value::Object(map) => map.iter().for_each(|(key, value)| match value {
+                    Value::String(target) if key == "$ref" => found.push(target),
+                    value => walk(value, found),
+                }),
+                Value::Array(list) => list.iter().for_each(|value| walk(value, found)),
+                _ => {}
+            }
+        }
+        let document = document();
+        let mut references = Vec::new();
+        walk(&document, &mut references);
+        assert!(references.len() > 10);
+        for reference in references {
+            assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Probes: is the process alive, is it ready, is a watched service ready. And what Prometheus scrapes.
+
+use super::Gate;
+use super::problem::Problem;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use homeostat_actors::health::{Level, ServiceView};
+use homeostat_schemas::event::SERVICE_MAX;
+use homeostat_schemas::time::rfc3339;
+use serde_json::{Map, Value, json};
+
+/// The media type of draft-inadarei-api-health-check.
+const HEALTH_JSON: &str = "application/health+json";
+/// The media type of OpenMetrics.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `/livez`: this process serves requests. Looks at nothing else.
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
+}
+
+/// `/readyz`: may requests be sent here? Only the status, unless `?verbose` asks for more.
+pub(super) async fn readyz(gate: web::Data<Gate>, request: HttpRequest) -> HttpResponse {
+    let ready = gate.state.readiness.ready();
+    let status = if ready.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if has(&request, "verbose") {
+        return HttpResponse::build(status).json(ready);
+    }
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .body(if ready.is_ready() { "ready\n" } else { "not ready\n" })
+}
+
+/// `/readyz/{service}`: what the health mind says of a watched service.
+pub(super) async fn service(gate: web::Data<Gate>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let unknown = || Problem::not_found("no service of that name is watched");
+    if name.len() > SERVICE_MAX {
+        return Err(unknown());
+    }
+    let view = gate.state.slots.health.view().await;
+    let view = view.ok_or_else(|| Problem::unavailable("the health actor is not running here; ask again"))?;
+    let service = view.services.get(name.as_str()).ok_or_else(unknown)?;
+    let status = StatusCode::from_u16(service.verdict.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if accepts(&request, HEALTH_JSON) {
+        return Ok(HttpResponse::build(status).content_type(HEALTH_JSON).body(health_json(&name, service).to_string()));
+    }
+    Ok(HttpResponse::build(status).json(service))
+}
+
+/// `/metrics`.
+pub(super) async fn metrics(gate: web::Data<Gate>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))).body(gate.state.metrics.encode())
+}
+
+/// A service in the words of draft-inadarei-api-health-check-06.
+fn health_json(name: &str, service: &ServiceView) -> Value {
+    let word = |level: Level| match level {
+        Level::Pass => "pass",
+        Level::Warn => "warn",
+        Level::Fail => "fail",
+    };
+    let mut checks: Map<String, Value> = Map::new();
+    for component in &service.components {
+        let mut check = json!({ "componentType": "component", "status": word(component.level), "time": rfc3339(component.at_ms) });
+        let mut set = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                check[key] = value;
+            }
+        };
+        set("componentId", component.instance.clone().map(Value::from));
+        set("observedValue", component.observed_value.map(Value::from));
+        set("observedUnit", component.observed_unit.map(Value::from));
+        set("output", component.why.clone().map(Value::from));
+        if let Value::Array(list) = checks.entry(component.name.clone()).or_insert_with(|| Value::Array(Vec::new())) {
+            list.push(check);
+        }
+    }
+    json!({ "status": word(service.verdict.ready), "serviceId": name, "output": service.verdict.why.join("; "), "checks": checks })
+}
+
+/// Is the parameter in the query string, with or without a value?
+pub(super) fn has(request: &HttpRequest, parameter: &str) -> bool {
+    request.query_string().split('&').any(|pair| pair.split('=').next() == Some(parameter))
+}
+
+/// Does the client ask for this media type by name?
+fn accepts(request: &HttpRequest, media_type: &str) -> bool {
+    request
+        .headers()
+        .get_all(header::ACCEPT)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| range.split(';').next().is_some_and(|range| range.trim().eq_ignore_ascii_case(media_type)))
+}

@@ -1,0 +1,180 @@
+//! From events to the log: packed into messages of one kind and service, published, acknowledged.
+
+use super::Gate;
+use super::problem::Problem;
+use crate::otlp::Group;
+use actix_web::HttpRequest;
+use homeostat_nats::{Log, Message};
+use homeostat_schemas::batch::MSGPACK;
+use homeostat_schemas::{Event, Root, Subject, TraceContext};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Largest payload of a message; NATS allows 1 MiB.
+const MESSAGE_MAX: usize = 512 * 1024;
+/// Most events of a message, so that one message is never a long step.
+const EVENTS_MAX: usize = 5_000;
+
+/// Makes message ids that nobody outside can foresee: a foreseen one would let a stranger swallow somebody else's message.
+#[derive(Debug)]
+pub(super) struct Ids {
+    keys: [RandomState; 2],
+    count: AtomicU64,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Ids { keys: [RandomState::new(), RandomState::new()], count: AtomicU64::new(0) }
+    }
+}
+
+impl Ids {
+    /// The same for the same bytes: a retry is a duplicate.
+    pub(super) fn of(&self, domain: &str, bytes: &[u8]) -> String {
+        let digest = xxh3_128(bytes);
+        self.keyed((domain, digest, bytes.len()))
+    }
+
+    /// Another one every time.
+    pub(super) fn fresh(&self) -> String {
+        self.keyed(self.count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn keyed(&self, what: impl std::hash::Hash) -> String {
+        let [a, b] = &self.keys;
+        format!("{:016x}{:016x}", a.hash_one(&what), b.hash_one(&what))
+    }
+}
+
+/// The trace that a request belongs to.
+pub(super) fn context(request: &HttpRequest) -> TraceContext {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    TraceContext::new(header("traceparent"), header("tracestate"))
+}
+
+/// Packs groups into messages. The id of each is that of the request and its place in it.
+///
+/// # Errors
+/// An event that `MessagePack` cannot hold, which none of ours is.
+pub(super) fn pack(root: &Root, groups: &[Group], id: &str, context: &TraceContext) -> Result<Vec<Message>, rmp_serde::encode::Error> {
+    let mut messages = Vec::new();
+    for group in groups {
+        let subject = root.subject(&Subject::Event(group.kind, group.service.clone()));
+        let mut pack = Pack::default();
+        for event in &group.events {
+            let before = pack.bytes.len();
+            rmp_serde::encode::write_named(&mut pack.bytes, event)?;
+            if pack.events > 0 && (pack.bytes.len() > MESSAGE_MAX || pack.events == EVENTS_MAX) {
+                let next = pack.bytes.split_off(before);
+                messages.push(pack.message(&subject, id, messages.len(), context));
+                pack = Pack { bytes: next, events: 0 };
+            }
+            pack.events += 1;
+        }
+        if pack.events > 0 {
+            messages.push(pack.message(&subject, id, messages.len(), context));
+        }
+    }
+    Ok(messages)
+}
+
+/// Encoded events beside each other.
+#[derive(Default)]
+struct Pack {
+    bytes: Vec<u8>,
+    events: usize,
+}
+
+impl Pack {
+    fn message(self, subject: &str, id: &str, index: usize, context: &TraceContext) -> Message {
+        let mut payload = Vec::with_capacity(self.bytes.len() + 5);
+        match u8::try_from(self.events) {
+            Ok(count) if count < 16 => payload.push(0x90 | count),
+            _ => {
+                payload.push(0xdd);
+                payload.extend_from_slice(&u32::try_from(self.events).unwrap_or(u32::MAX).to_be_bytes());
+            }
+        }
+        payload.extend_from_slice(&self.bytes);
+        let mut message = Message::new(subject, payload).with("content-type", MSGPACK).with("Nats-Msg-Id", format!("{id}-{index}"));
+        for (name, value) in [("traceparent", &context.traceparent), ("tracestate", &context.tracestate)] {
+            if let Some(value) = value {
+                message = message.with(name, value.clone());
+            }
+        }
+        message
+    }
+}
+
+/// Puts one event into the group of its kind and service. Linear in the number of groups, which a request has few of; beyond that
+/// a new group is begun, which costs a message and nothing else.
+pub(super) fn group(groups: &mut Vec<Group>, event: Event) {
+    const LOOK_BACK: usize = 64;
+    let (kind, service) = (event.kind(), event.service());
+    match groups.iter_mut().rev().take(LOOK_BACK).find(|group| group.kind == kind && group.service == service) {
+        Some(group) => group.events.push(event),
+        None => groups.push(Group { kind, service: service.to_owned(), events: vec![event] }),
+    }
+}
+
+/// Publishes and waits until the stream has acknowledged every message.
+///
+/// # Errors
+/// 503: the sender should try again. What was stored already carries the same id then and is dropped by the stream.
+pub(super) async fn store(gate: &Gate, messages: Vec<Message>) -> Result<(), Problem> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let Some(log) = gate.log() else { return Err(Problem::unavailable("the bus is away; send it again")) };
+    let count = messages.len();
+    match tokio::time::timeout(gate.config.store_deadline(), append(&log, messages)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "telemetry could not be stored; its sender was told to try again");
+            Err(Problem::unavailable("it could not be stored; send it again"))
+        }
+        Err(_) => {
+            tracing::warn!(messages = count, "telemetry was not acknowledged in time; its sender was told to try again");
+            Err(Problem::unavailable("it was not acknowledged in time; send it again"))
+        }
+    }
+}
+
+async fn append(log: &Log, messages: Vec<Message>) -> Result<(), homeostat_nats::AppendAllError> {
+    log.append_all(messages).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use homeostat_schemas::batch::{Format, Frame};
+    use homeostat_schemas::event::{EventKind, Query};
+
+    #[test]
+    fn what_is_packed_is_what_is_read_and_no_message_is_too_large() {
+        let query = |index: u64| Query { service: "shop".into(), statement: "x".repeat(2_000), took_us: index, at_ms: 1, ..Query::default() };
+        for count in [1, 15, 16, 300, 6_000] {
+            let events: Vec<Event> = (0..count).map(|index| query(index).into()).collect();
+            let groups = [Group { kind: EventKind::Query, service: "shop".into(), events: events.clone() }];
+            let messages = pack(&Root::default(), &groups, "id", &TraceContext::default()).unwrap();
+            let frame = Frame { kind: EventKind::Query, service: "shop", format: Format::MsgPack, log_ms: None };
+            let read: Vec<Event> =
+                messages.iter().flat_map(|message| homeostat_schemas::decode_events(frame, &message.payload)).map(Result::unwrap).collect();
+            assert_eq!(read, events);
+            assert!(messages.iter().all(|message| message.payload.len() <= MESSAGE_MAX + 5));
+            let ids: std::collections::BTreeSet<_> = messages.iter().map(|message| message.headers[1].1.clone()).collect();
+            assert_eq!(ids.len(), messages.len());
+        }
+    }
+
+    #[test]
+    fn ids_repeat_for_a_retry_only() {
+        let (ids, others) = (Ids::default(), Ids::default());
+        assert_eq!(ids.of("a", b"x"), ids.of("a", b"x"));
+        assert_ne!(ids.of("a", b"x"), ids.of("b", b"x"));
+        assert_ne!(ids.of("a", b"x"), others.of("a", b"x"));
+        assert_ne!(ids.fresh(), ids.fresh());
+    }
+}

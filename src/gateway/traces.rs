@@ -1,0 +1,99 @@
+//! `/v1/traces`: OTLP over HTTP, protobuf and JSON.
+//!
+//! As the OTLP specification wants it: 200 (also for a partial success), 400 for what can never be accepted, 503 with
+//! `Retry-After` for what should come again; the body of an error is a `google.rpc.Status` in the encoding of the request.
+
+use super::body::{self, Body};
+use super::problem::Problem;
+use super::publish::{context, pack, store};
+use super::Gate;
+use crate::metrics::IntakeLabels;
+use crate::otlp::answer::{self, Code};
+use crate::otlp::{DecodeError, Encoding, Mapped, decode};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use homeostat_schemas::{TraceContext, UnixMs};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A body beyond this size is decoded on a thread of its own, so that it does not hold up the other requests of its worker.
+const INLINE_MAX: usize = 256 * 1024;
+
+/// Takes an export request.
+pub(super) async fn export(gate: web::Data<Gate>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let Some(encoding) = content_type.and_then(Encoding::of) else {
+        // In which encoding an exporter wants to hear that its own is unknown, nobody knows.
+        return actix_web::ResponseError::error_response(&Problem::unsupported(
+            "Content-Type: send application/x-protobuf or application/json",
+        ));
+    };
+    match take(gate, &request, payload, encoding).await {
+        Ok((rejected, reason)) => HttpResponse::Ok().content_type(encoding.content_type()).body(answer::response(encoding, rejected, &reason)),
+        Err(problem) => refuse(encoding, &problem),
+    }
+}
+
+async fn take(gate: web::Data<Gate>, request: &HttpRequest, payload: web::Payload, encoding: Encoding) -> Result<(u64, String), Problem> {
+    let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
+    if gate.log().is_none() {
+        gate.count("otlp", "unavailable", 1);
+        return Err(Problem::unavailable("the bus is away; send it again"));
+    }
+    let body = body::read(&gate, request, payload, gate.config.otlp_body_max_bytes).await?;
+    let context = context(request);
+    let (mapped, messages) = if body.bytes.len() <= INLINE_MAX {
+        digest(&gate, encoding, &body, &context)
+    } else {
+        let gate = gate.clone();
+        // The body goes along: its memory is given back when both are done.
+        web::block(move || digest(&gate, encoding, &body, &context))
+            .await
+            .unwrap_or_else(|_| Err(Problem::unavailable("the process is stopping; send it again")))
+    }?;
+    let result = store(&gate, messages).await;
+    gate.count("otlp", if result.is_ok() { "accepted" } else { "unavailable" }, mapped.accepted);
+    gate.count("otlp", "rejected", mapped.rejected);
+    result?;
+    gate.count_services(mapped.services);
+    Ok((mapped.rejected, mapped.reason))
+}
+
+type Digested = (Mapped, Vec<homeostat_nats::Message>);
+
+/// Decodes, maps and packs. Everything that costs time and needs no waiting.
+fn digest(gate: &Gate, encoding: Encoding, body: &Body, context: &TraceContext) -> Result<Digested, Problem> {
+    let batch = decode(encoding, &body.bytes).map_err(|error: DecodeError| Problem::bad_request(error.to_string()))?;
+    let mut mapped = gate.mapper.map(&batch, now());
+    drop(batch);
+    let id = gate.ids.of("otlp", &body.bytes);
+    let groups = std::mem::take(&mut mapped.groups);
+    let messages = pack(&gate.state.root, &groups, &id, context).map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
+    Ok((mapped, messages))
+}
+
+fn refuse(encoding: Encoding, problem: &Problem) -> HttpResponse {
+    let code = match problem.status() {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => Code::Unavailable,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::ResourceExhausted,
+        _ => Code::InvalidArgument,
+    };
+    let mut answer = problem.builder();
+    if problem.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        answer.insert_header((header::ACCEPT_ENCODING, "gzip"));
+    }
+    answer.content_type(encoding.content_type()).body(answer::status(encoding, code, problem.detail()))
+}
+
+impl Gate {
+    /// Counts what came in and what became of it.
+    pub(super) fn count(&self, intake: &'static str, result: &'static str, count: u64) {
+        if count > 0 {
+            self.state.metrics.intake.get_or_create(&IntakeLabels { intake, result }).inc_by(count);
+        }
+    }
+}
+
+/// The wall clock, against which times too far ahead are judged.
+pub(super) fn now() -> UnixMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
