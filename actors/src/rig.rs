@@ -83,6 +83,13 @@ impl<C: Core> Rig<C> {
         self
     }
 
+    /// Saves the mind, drops it, and loads what was saved.
+    pub(crate) fn restart(&mut self) -> &mut Self {
+        let saved = self.driver.save().unwrap();
+        self.driver = Driver::load("rig", &saved).unwrap();
+        self
+    }
+
     pub(crate) fn end(&mut self) -> &mut Self {
         let outputs = self.driver.end();
         self.position = self.driver.position();
@@ -133,7 +140,15 @@ impl<C: Core> Rig<C> {
                     let _ = writeln!(text, "{:<7} {} {} {} {}", seconds(alert.at_ms), alert.rule, what, alert.service, alert.summary);
                 }
                 Effect::Command(command) => {
-                    let _ = writeln!(text, "{:<7} {} {:?} {} {}", seconds(command.issued_ms), command.action, command.mode, command.service, command.target);
+                    let _ = writeln!(
+                        text,
+                        "{:<7} {} {:?} {} {}",
+                        seconds(command.issued_ms),
+                        command.action,
+                        command.mode,
+                        command.service,
+                        command.target
+                    );
                 }
                 Effect::Ask(_) | Effect::Announce(_) => {}
             }
@@ -153,8 +168,7 @@ pub(crate) fn survives_restart_anywhere<C: Core>(settings: &Settings<C::Config>,
         let mut rig = Rig::<C>::with_settings(settings.clone());
         for (index, message) in story.iter().enumerate() {
             if restart_at == Some(index) {
-                let saved = rig.driver.save().unwrap();
-                rig.driver = Driver::load("rig", &saved).unwrap();
+                rig.restart();
             }
             rig.feed([message.clone()]);
         }

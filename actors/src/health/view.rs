@@ -254,7 +254,7 @@ fn view(service: &Service, now: UnixMs, floor_ms: UnixMs, config: &HealthConfig)
         verdict.http = if verdict.ready == Level::Fail { 503 } else { 200 };
     }
     // A stable sort: within a level in order of instance and part.
-    components.sort_by(|a, b| b.level.cmp(&a.level));
+    components.sort_by_key(|component| std::cmp::Reverse(component.level));
     components.truncate(COMPONENTS_MAX);
     ServiceView {
         verdict,

@@ -1,5 +1,6 @@
 //! Incidents: the last message of each, open or resolved.
 
+use super::kept::Kept;
 use super::{Dropped, StatusConfig, StatusView};
 use homeostat_schemas::{Alert, State, UnixMs};
 use schemars::JsonSchema;
@@ -26,7 +27,7 @@ type Place = (bool, UnixMs, String);
 /// Every incident that is known.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Findings {
-    alerts: BTreeMap<String, Alert>,
+    alerts: BTreeMap<String, Kept<Alert>>,
     order: BTreeSet<Place>,
     rules: BTreeMap<String, Count>,
 }
@@ -37,7 +38,7 @@ fn place(alert: &Alert) -> Place {
 
 impl Findings {
     pub(super) fn take(&mut self, alert: &Alert, config: &StatusConfig, dropped: &mut Dropped) {
-        let before = self.alerts.get(&alert.incident);
+        let before = self.alerts.get(&alert.incident).map(|kept| &kept.0);
         // The log is in order, so an earlier message is one that was there before; an incident that is over does not begin again.
         let was_there = |before: &Alert| {
             alert.id == before.id || alert.at_ms < before.at_ms || before.state == State::Resolved && alert.at_ms == before.at_ms
@@ -51,7 +52,7 @@ impl Findings {
         count.fired += u64::from(is_open && !was_open);
         count.resolved += u64::from(!is_open);
         count.open = (count.open + u64::from(is_open && !was_open)).saturating_sub(u64::from(!is_open && was_open));
-        if let Some(before) = self.alerts.insert(alert.incident.clone(), alert.clone()) {
+        if let Some(Kept(before)) = self.alerts.insert(alert.incident.clone(), Kept(alert.clone())) {
             self.order.remove(&place(&before));
         }
         self.order.insert(place(alert));
@@ -67,7 +68,7 @@ impl Findings {
         while self.alerts.len() > config.incidents_max
             && let Some((open, _, incident)) = self.order.pop_first()
         {
-            if let Some(alert) = self.alerts.remove(&incident)
+            if let Some(Kept(alert)) = self.alerts.remove(&incident)
                 && open
             {
                 dropped.open += 1;
@@ -80,7 +81,7 @@ impl Findings {
     }
 
     pub(super) fn get(&self, incident: &str) -> Option<&Alert> {
-        self.alerts.get(incident)
+        self.alerts.get(incident).map(|kept| &kept.0)
     }
 
     pub(super) fn counts(&self) -> &BTreeMap<String, Count> {
@@ -90,7 +91,7 @@ impl Findings {
     /// Open incidents, and the newest resolved ones.
     pub(super) fn show(&self, view: &mut StatusView, recent_max: usize) {
         for (open, _, incident) in self.order.iter().rev() {
-            let Some(alert) = self.alerts.get(incident) else { continue };
+            let Some(Kept(alert)) = self.alerts.get(incident) else { continue };
             if *open {
                 *view.open_by_severity.entry(alert.severity).or_default() += 1;
                 *view.open_by_service.entry(alert.service.clone()).or_default() += 1;
@@ -109,7 +110,7 @@ impl Findings {
         if self.alerts.len() > limits.incidents_max || self.rules.len() > limits.rules_max.saturating_add(1) {
             return Some("S-1");
         }
-        let placed = self.alerts.values().all(|alert| self.order.contains(&place(alert)));
+        let placed = self.alerts.values().all(|kept| self.order.contains(&place(&kept.0)));
         (!placed || self.order.len() != self.alerts.len()).then_some("S-2")
     }
 }

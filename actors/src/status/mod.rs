@@ -11,6 +11,7 @@
 
 mod commands;
 mod incidents;
+mod kept;
 
 pub use commands::{CommandState, CommandView, Reply};
 pub use incidents::Count;
