@@ -116,6 +116,60 @@ const N_PLUS_ONE_EVIDENCE: &[(&str, &str)] = &[
     ("sources", "where in the code it was sent, when known"),
 ];
 
+/// A query shape has become slower than it used to be.
+pub const QUERY_REGRESSED: Rule = Rule {
+    name: "query.regressed",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "A query takes clearly longer than in its own past, be it slow by itself or not.",
+    labels: &["fingerprint"],
+    evidence: &[
+        ("statement", "the query in normal form"),
+        ("baseline_ms", "geometric mean of its first executions, ms"),
+        ("mean_ms", "geometric mean since the change began, ms"),
+        ("ratio", "their quotient"),
+        ("calls", "executions since the change began"),
+    ],
+    advice: "Look at what changed: a deployment, the amount of data, a plan, a lost index, a lock.",
+};
+
+/// Something about a query shape could be better.
+pub const QUERY_ADVICE: Rule = Rule {
+    name: "query.advice",
+    severity: Severity::Info,
+    nature: Nature::Occurrence { quiet_ms: 24 * 60 * MINUTE },
+    meaning: "A statement would be cheaper if it or the schema were changed; its executions say that it is worth it.",
+    labels: &["fingerprint", "advice"],
+    evidence: &[
+        ("statement", "the query in normal form"),
+        ("reason", "why, in a sentence"),
+        ("ddl", "the exact statement to create the index, when an index is advised"),
+        ("verified", "whether a planner confirmed that the index would be used; `false` means that nobody asked one"),
+        ("cost_ratio", "planned cost with the index over planned cost without it, when verified"),
+        ("calls", "executions so far"),
+        ("mean_ms", "mean time, ms"),
+        ("total_ms", "time of all executions, ms"),
+    ],
+    advice: "Change the statement or the schema as the reason says.",
+};
+
+/// A cache answers too few of the questions it is asked.
+pub const QUERY_CACHE_COLD: Rule = Rule {
+    name: "query.cache_cold",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "The share of look-ups that a cache answers is below the limit.",
+    labels: &["cache"],
+    evidence: &[
+        ("hits", "look-ups answered in the window"),
+        ("misses", "look-ups not answered in the window"),
+        ("ratio", "hits / look-ups"),
+        ("limit", "the limit in force"),
+        ("goal", "the share that a good cache has"),
+    ],
+    advice: "Warm the cache, keep answers longer, or enlarge it.",
+};
+
 /// A service that used to send signs of life has stopped.
 pub const HEALTH_SILENT: Rule = Rule {
     name: "health.silent",
@@ -259,6 +313,9 @@ pub static CATALOGUE: &[&Rule] = &[
     &QUERY_N_PLUS_ONE,
     &QUERY_DUPLICATE,
     &QUERY_N_PLUS_ONE_WRITE,
+    &QUERY_REGRESSED,
+    &QUERY_ADVICE,
+    &QUERY_CACHE_COLD,
     &HEALTH_SILENT,
     &HEALTH_BUS_SILENT,
     &HEALTH_ERROR_RATE,

@@ -23,6 +23,12 @@ pub struct QueryConfig {
     pub slow_list_max: usize,
     /// Repeated queries inside one request.
     pub n_plus_one: NPlusOneConfig,
+    /// Shapes that have become slower than they were.
+    pub regression: RegressionConfig,
+    /// Advice.
+    pub advice: AdviceConfig,
+    /// Caches, from `cache` events.
+    pub cache: CacheConfig,
     /// So many shapes (service and fingerprint) are told apart; executions of further ones are counted under `__other__`
     /// until a shape has not been seen for `shape_idle_h`.
     pub shapes_max: usize,
@@ -56,6 +62,9 @@ impl Default for QueryConfig {
             quiet_min: 10,
             slow_list_max: 100,
             n_plus_one: NPlusOneConfig::default(),
+            regression: RegressionConfig::default(),
+            advice: AdviceConfig::default(),
+            cache: CacheConfig::default(),
             shapes_max: 20_000,
             shape_idle_h: 1,
             services_max: 1_000,
@@ -145,6 +154,94 @@ impl StatementKind {
             Verb::Other => StatementKind::Other,
             Verb::Ddl | Verb::Transaction | Verb::Session | Verb::Connect | Verb::Explain => return None,
         })
+    }
+}
+
+/// Settings of `query.regressed`: a CUSUM on the logarithm of the time of each execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegressionConfig {
+    /// The first so many executions of a shape are its baseline. A baseline of few is off by too much.
+    pub learn_calls: u32,
+    /// What is taken off at every step, in deviations: changes of less than twice this are not looked for.
+    pub k: f64,
+    /// The height at which the alert is raised. With k = 0.5, 16 gives about one false alarm in a million executions, and
+    /// twice as slow is seen after about 27.
+    pub h: f64,
+    /// The executions since the change must be slower than the baseline by this factor.
+    pub min_ratio: f64,
+    /// After so many hours the new pace is the baseline, and the alert resolves.
+    pub rebaseline_h: u64,
+}
+
+impl Default for RegressionConfig {
+    fn default() -> Self {
+        RegressionConfig { learn_calls: 400, k: 0.5, h: 16.0, min_ratio: 1.5, rebaseline_h: 24 }
+    }
+}
+
+/// Settings of `query.advice`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdviceConfig {
+    /// Have each index checked by the hand `index_advice` before it is advised. Without it the advice says that it is
+    /// unverified.
+    pub verify_indexes: bool,
+    /// How long that check may take, milliseconds.
+    pub verify_timeout_ms: u64,
+    /// So many checks are under way at a time; a shape that finds no room is looked at again later.
+    pub verify_max: usize,
+    /// An index is looked for when a shape is slow, or when it reads for so many milliseconds in each minute.
+    pub index_min_ms_per_min: u64,
+    /// A result of more rows than this (95 % of executions) without a limit is worth a word.
+    pub limit_min_rows: u64,
+    /// `SELECT *` is worth a word from so many calls a minute, or when the shape is slow.
+    pub star_min_calls_per_min: u64,
+    /// An answer is worth keeping when it is asked for so often in a minute…
+    pub cache_min_calls_per_min: u64,
+    /// …when at most this share of the questions is a new one…
+    pub cache_max_distinct_ratio: f64,
+    /// …and when its tables are written at most this often for each read.
+    pub cache_max_write_ratio: f64,
+}
+
+impl Default for AdviceConfig {
+    fn default() -> Self {
+        AdviceConfig {
+            verify_indexes: false,
+            verify_timeout_ms: 10_000,
+            verify_max: 8,
+            index_min_ms_per_min: 6_000,
+            limit_min_rows: 1_000,
+            star_min_calls_per_min: 60,
+            cache_min_calls_per_min: 60,
+            cache_max_distinct_ratio: 0.5,
+            cache_max_write_ratio: 0.1,
+        }
+    }
+}
+
+/// Settings of `query.cache_cold`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// The window over which hits and misses are added up, seconds. It slides in sixths.
+    pub window_s: u64,
+    /// So many look-ups must be in the window before their share is believed.
+    pub min_lookups: u64,
+    /// Below this share of hits a cache is cold.
+    pub cold_ratio: f64,
+    /// From this share on it is warm again.
+    pub warm_ratio: f64,
+    /// The share that a good cache has; shown beside the measured one.
+    pub goal_ratio: f64,
+    /// So many caches are told apart.
+    pub caches_max: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        CacheConfig { window_s: 300, min_lookups: 100, cold_ratio: 0.6, warm_ratio: 0.7, goal_ratio: 0.95, caches_max: 1_000 }
     }
 }
 

@@ -8,6 +8,8 @@
 //! | [`config`] | the thresholds |
 //! | `shapes`, `stats`, `window` | what is known of each shape |
 //! | `slow` | `query.slow` |
+//! | `regression` | `query.regressed` |
+//! | `caches` | `query.cache_cold` |
 //! | `traces`, `repeats`, `role` | `query.n_plus_one`, `query.duplicate`, `query.n_plus_one_write` |
 //! | [`view`] | what it shows |
 //!
@@ -15,14 +17,18 @@
 //! - Q-1 At most `shapes_max` shapes and `services_max` services are told apart; the rest is counted, under `__other__`.
 //! - Q-2 At most `traces_max` traces with `spans_max` spans are open; when one more comes, the one that has been quiet for
 //!   longest is judged and closed.
-//! - Q-3 What is slow is open: a shape is marked slow exactly as long as it is on the list that ticks walk over.
+//! - Q-3 What is slow or regressed is open: a shape is marked exactly as long as it is on the list that ticks walk over.
 //! - Q-4 No literal of a statement is kept: what is stored, shown and published is its normal form. A hash of the parameters
 //!   lives as long as its trace.
 //! - Q-5 Order does not matter inside a trace, and the same span delivered again counts once, as long as the trace is open.
+//! - Q-6 At most `caches_max` caches are told apart; the one that has been silent for longest makes room.
 
+mod caches;
 pub mod config;
 mod lookup;
 mod names;
+mod regressed;
+mod regression;
 mod repeats;
 mod role;
 mod shapes;
@@ -35,18 +41,19 @@ mod traces;
 pub mod view;
 mod window;
 
-pub use config::{NPlusOneConfig, QueryConfig, StatementKind};
+pub use config::{AdviceConfig, CacheConfig, NPlusOneConfig, QueryConfig, RegressionConfig, StatementKind};
 pub use view::{QueryRow, QueryTotals, QueryView, SlowExecution};
 
 use crate::core::{Core, Cx, Input, Interest};
 use crate::incidents::{Finding, Incidents};
-use homeostat_schemas::event::{Query, Request, Span};
-use homeostat_schemas::rule::{QUERY_DUPLICATE, QUERY_N_PLUS_ONE, QUERY_N_PLUS_ONE_WRITE, QUERY_SLOW};
+use caches::CacheUse;
+use homeostat_schemas::event::{Flag, Query, Request, Span};
+use homeostat_schemas::rule::{QUERY_DUPLICATE, QUERY_N_PLUS_ONE, QUERY_N_PLUS_ONE_WRITE, QUERY_REGRESSED, QUERY_SLOW};
 use homeostat_schemas::{Event, EventKind, Ms, Rule, UnixMs};
 use repeats::{Kind, Repeats};
 use serde::{Deserialize, Serialize};
 use shapes::{NO_SHAPE, Shapes};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use traces::{Caller, Part, Run, Traces, What};
 
 const HOUR: Ms = 3_600_000;
@@ -56,7 +63,7 @@ const RETIRE_EVERY: Ms = 60_000;
 const SUMMARY_MAX_BYTES: usize = 160;
 
 /// The rules whose label `fingerprint` names a shape.
-const FINDINGS: [&Rule; 4] = [&QUERY_SLOW, &QUERY_N_PLUS_ONE, &QUERY_DUPLICATE, &QUERY_N_PLUS_ONE_WRITE];
+const FINDINGS: [&Rule; 5] = [&QUERY_SLOW, &QUERY_REGRESSED, &QUERY_N_PLUS_ONE, &QUERY_DUPLICATE, &QUERY_N_PLUS_ONE_WRITE];
 
 /// The query mind.
 #[derive(Default, Serialize, Deserialize)]
@@ -68,6 +75,9 @@ pub struct QueryCore {
     slow_open: BTreeSet<u32>,
     /// The latest slow executions, oldest first.
     slow_list: VecDeque<SlowExecution>,
+    /// The shapes that are regressed now.
+    regressed_open: BTreeSet<u32>,
+    caches: BTreeMap<(String, String), CacheUse>,
     retired: u64,
     retired_ms: UnixMs,
 }
@@ -75,8 +85,12 @@ pub struct QueryCore {
 impl Core for QueryCore {
     const NAME: &'static str = "query";
     const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest =
-        Interest { events: &[EventKind::Query, EventKind::Request, EventKind::Span], alerts: false, commands: false, outcomes: false };
+    const INTEREST: Interest = Interest {
+        events: &[EventKind::Query, EventKind::Request, EventKind::Span, EventKind::Cache],
+        alerts: false,
+        commands: false,
+        outcomes: false,
+    };
     type Config = QueryConfig;
     type View = QueryView;
 
@@ -85,6 +99,7 @@ impl Core for QueryCore {
             Input::Event(Event::Query(query)) => self.query(query, cx),
             Input::Event(Event::Request(request)) => self.request(request, cx),
             Input::Event(Event::Span(span)) => self.span(span, cx),
+            Input::Event(Event::Cache(cache)) => self.cache(cache, cx),
             Input::Tick => self.tick(cx),
             Input::End => {
                 while let Some(slot) = self.traces.oldest() {
@@ -104,6 +119,12 @@ impl Core for QueryCore {
         }
         if self.slow_open.iter().any(|number| self.shapes.get(*number).is_none_or(|shape| !shape.slow)) {
             return Some("Q-3");
+        }
+        if self.regressed_open.iter().any(|number| self.shapes.get(*number).is_none_or(|shape| shape.pace.regressed_ms().is_none())) {
+            return Some("Q-3");
+        }
+        if self.caches.len() > config.cache.caches_max {
+            return Some("Q-6");
         }
         None
     }
@@ -147,14 +168,18 @@ impl QueryCore {
             };
             self.traces.add(slot, span, part, false, cx.now, config);
         }
-        self.count(query, service, recognised.shape, cached, cx);
+        let failed = query.error.as_ref().is_some_and(Flag::is_set);
+        self.count(query, service, recognised.shape, failed, cx);
         let connecting = self.shapes.get(recognised.shape).is_some_and(|shape| shape.verb == homeostat_reflexes::sql::Verb::Connect);
         if recognised.shape != NO_SHAPE && !cached && !suppressed && !connecting {
             self.observe_slow(recognised.shape, query.took_us, trace, cx);
+            if !failed {
+                self.observe_pace(recognised.shape, query.took_us, trace, cx);
+            }
         }
     }
 
-    fn count(&mut self, query: &Query, service: u32, shape: u32, cached: bool, cx: &Cx<'_, QueryConfig>) {
+    fn count(&mut self, query: &Query, service: u32, shape: u32, failed: bool, cx: &Cx<'_, QueryConfig>) {
         let stats = match self.shapes.get_mut(shape) {
             Some(shape) => {
                 if let Some(source) = &query.source {
@@ -164,12 +189,11 @@ impl QueryCore {
             }
             None => self.shapes.other.entry(service).or_insert_with(|| stats::Stats::new(cx.now)),
         };
-        if cached {
+        if query.cached == Some(true) {
             stats.cached += 1;
             stats.last_seen_ms = cx.now;
             return;
         }
-        let failed = query.error.as_ref().is_some_and(homeostat_schemas::event::Flag::is_set);
         stats.add(cx.now, query.took_us, query.rows.unwrap_or(0), failed, query.took_us > cx.config.slow_us());
     }
 
@@ -225,6 +249,8 @@ impl QueryCore {
             self.close(slot, cx);
         }
         self.slide_slow(cx);
+        self.rebase(cx);
+        self.forget_caches(cx);
         if !self.incidents.is_empty() {
             self.incidents.sweep(cx);
         }

@@ -6,6 +6,7 @@
 use super::config::{QueryConfig, StatementKind};
 use super::lookup::Lookup;
 use super::names::{Names, dialect, is_key_value};
+use super::regression::Pace;
 use super::role::{Role, is_write, role};
 use super::stats::Stats;
 use super::window::Window;
@@ -42,6 +43,7 @@ pub(super) struct Shape {
     pub(super) sources: Vec<Box<str>>,
     pub(super) stats: Stats,
     pub(super) window: Window,
+    pub(super) pace: Pace,
     /// Is `query.slow` open?
     pub(super) slow: bool,
     /// Requests in which it was repeated, and its executions in them.
@@ -188,6 +190,7 @@ impl Shapes {
             sources: Vec::new(),
             stats: Stats::new(now),
             window: Window::default(),
+            pace: Pace::default(),
             slow: false,
             repeated_in: 0,
             repeats: 0,
@@ -207,14 +210,15 @@ impl Shapes {
         Recognised { shape: index, params }
     }
 
-    /// Makes room when there is none: what has not been seen since `before` joins the rest. Never a shape that is slow now,
-    /// nor one that `keep` asks for.
+    /// Makes room when there is none: what has not been seen since `before` joins the rest. Never a shape that is slow or
+    /// regressed now, nor one that `keep` asks for.
     pub(super) fn retire(&mut self, before: UnixMs, keep: impl Fn(u32) -> bool) -> usize {
         let mut retired = 0;
         for index in 0..self.shapes.len() {
             #[allow(clippy::cast_possible_truncation)] // an index is a u32, see `read`
             let number = index as u32;
-            let idle = |shape: &Shape| shape.stats.last_seen_ms < before && !shape.slow && !keep(number);
+            let idle =
+                |shape: &Shape| shape.stats.last_seen_ms < before && !shape.slow && shape.pace.regressed_ms().is_none() && !keep(number);
             let Some(shape) = self.shapes[index].take_if(|shape| idle(shape)) else { continue };
             self.places.remove(place(shape.service, shape.fingerprint));
             self.other.entry(shape.service).or_insert_with(|| Stats::new(shape.stats.first_seen_ms)).merge(&shape.stats);

@@ -136,3 +136,56 @@ fn an_open_trace_that_must_go_is_judged_first() {
     .assert_eq(&rig.transcript());
     assert_eq!(rig.driver().view().totals.evicted_traces, 1);
 }
+
+fn cache(hits: u64, misses: u64) -> Value {
+    json!({ "kind": "cache", "name": "products", "hits": hits, "misses": misses, "over_ms": 10_000 })
+}
+
+#[test]
+fn a_cold_cache_is_told_until_it_is_warm_again() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed([
+        at(1.0, cache(40, 50)),
+        at(11.0, cache(10, 20)),
+        at(21.0, cache(100, 45)),
+        at(31.0, cache(900, 10)),
+        at(400.0, cache(5, 50)),
+    ]);
+    expect![[r#"
+        11s     query.cache_cold warning shop products answers 41 % of 120 look-ups
+        31s     query.cache_cold resolved shop products answers 89 % of 1175 look-ups
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_silent_cache_is_not_cold_for_ever() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed([at(1.0, cache(0, 500))]).until(700.0);
+    expect![[r#"
+        1s      query.cache_cold warning shop products answers 0 % of 500 look-ups
+        601s    query.cache_cold resolved shop products has been silent for 10 min
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_shape_that_became_slower_is_told_though_it_is_not_slow() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    let took_us = |n: u64, base: u64| base + n * 2_654_435_761 % base;
+    let run = |n: u64, base: u64| json!({ "kind": "query", "statement": "SELECT a FROM t WHERE b = ?", "took_us": took_us(n, base) });
+    for n in 0..500 {
+        rig.feed([at(n as f64 * 0.1, run(n, 4_000))]);
+    }
+    for n in 0..60 {
+        rig.feed([at(60.0 + n as f64 * 0.1, run(n, 9_000))]);
+    }
+    for n in 0..200 {
+        rig.feed([at(70.0 + n as f64 * 0.1, run(n, 4_000))]);
+    }
+    expect![[r#"
+        60.6s   query.regressed warning shop 2.23 times slower than before  select a from t where b = ?
+        76.4s   query.regressed resolved shop as fast as before  select a from t where b = ?
+    "#]]
+    .assert_eq(&rig.transcript());
+}
