@@ -1,0 +1,400 @@
+//! What a statement reads, by which columns, and whether its result has a bound.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, LimitClause, OrderByExpr, OrderByKind, OrderBySort, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableWithJoins, UnaryOperator, Visit, Visitor,
+};
+
+use super::facts::{column_parts, constraint, has_columns, is_aggregate, is_volatile, role_of};
+use super::scope::{self, Relation};
+use super::{Analysis, COLUMNS_MAX, ColumnUse, GO_ON, Role, TABLES_MAX};
+
+/// Adds to the analysis what the statements use.
+pub(super) fn collect(statements: &[Statement], analysis: &mut Analysis) {
+    let mut uses = Uses { analysis, scopes: Vec::new(), defined: BTreeMap::new() };
+    for statement in statements {
+        uses.statement(statement);
+    }
+}
+
+/// What is known of the result of a query.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    /// All columns of a table.
+    star: bool,
+    bounded: bool,
+}
+
+struct Uses<'a> {
+    analysis: &'a mut Analysis,
+    scopes: Vec<Vec<Relation>>,
+    /// What `WITH` defines.
+    defined: BTreeMap<String, Extent>,
+}
+
+impl Uses<'_> {
+    fn statement(&mut self, statement: &Statement) {
+        match statement {
+            Statement::Query(query) => {
+                let result = self.query(query);
+                self.analysis.select_star |= result.star;
+                self.analysis.bounded |= result.bounded;
+                self.analysis.locking |= !query.locks.is_empty();
+            }
+            Statement::Insert(insert) => {
+                if let Some(target) = scope::insert_target(statement) {
+                    self.table(target.table.as_deref().unwrap_or_default());
+                }
+                if let Some(query) = &insert.source {
+                    self.query(query);
+                }
+            }
+            Statement::Update(_) | Statement::Delete(_) => {
+                self.enter(&scope::statement_lists(statement));
+                self.joins(&scope::statement_lists(statement));
+                let (selection, orders) = match statement {
+                    Statement::Update(update) => {
+                        for assignment in &update.assignments {
+                            self.inside(&assignment.value, None, false);
+                        }
+                        (&update.selection, &update.order_by)
+                    }
+                    Statement::Delete(delete) => (&delete.selection, &delete.order_by),
+                    _ => return,
+                };
+                if let Some(condition) = selection {
+                    self.condition(condition, true);
+                }
+                self.orders(orders);
+                self.scopes.pop();
+            }
+            Statement::Explain { statement, .. } => self.statement(statement),
+            other => {
+                // Tables and conditions of any other statement, without their context.
+                let mut walk = Subqueries { uses: self, depth: 0, role: None, conjunct: false };
+                let _: ControlFlow<()> = other.visit(&mut walk);
+            }
+        }
+    }
+
+    fn table(&mut self, name: &str) {
+        let tables = &mut self.analysis.tables;
+        let known = tables.iter().any(|table| table == name);
+        if !known && !name.is_empty() && tables.len() < TABLES_MAX {
+            tables.push(name.to_owned());
+        }
+    }
+
+    fn column(&mut self, parts: &[Ident], role: Role, conjunct: bool) {
+        let Some((column, qualifiers)) = parts.split_last() else { return };
+        let table = match qualifiers.last() {
+            Some(qualifier) => match scope::find(&self.scopes, qualifier, |relation: &Relation| &relation.called) {
+                Some((_, relation)) => relation.table.clone(),
+                None => Some(qualifier.value.clone()),
+            },
+            None => match self.scopes.last().map(Vec::as_slice) {
+                Some([only]) => only.table.clone(),
+                _ => None,
+            },
+        };
+        let used = ColumnUse { table, column: column.value.clone(), role, conjunct };
+        let columns = &mut self.analysis.columns;
+        if columns.len() < COLUMNS_MAX && !columns.contains(&used) {
+            columns.push(used);
+        }
+    }
+
+    /// Opens the scope of the relations in these lists.
+    fn enter(&mut self, lists: &[&[TableWithJoins]]) {
+        let mut relations = Vec::new();
+        for list in lists {
+            scope::for_each_factor(list, &mut |factor| relations.push(scope::relation(factor)));
+        }
+        for relation in &mut relations {
+            // What `WITH` defines is no table.
+            relation.table = relation.table.take().filter(|table| !self.defined.contains_key(table));
+            self.table(relation.table.as_deref().unwrap_or_default());
+        }
+        self.scopes.push(relations);
+    }
+
+    /// Join conditions and subqueries of the relations in these lists.
+    fn joins(&mut self, lists: &[&[TableWithJoins]]) {
+        for table in lists.iter().copied().flatten() {
+            for join in &table.joins {
+                match constraint(&join.join_operator) {
+                    Some(JoinConstraint::On(condition)) => self.condition(condition, true),
+                    Some(JoinConstraint::Using(columns)) => {
+                        for column in columns {
+                            self.column(&[Ident::new(scope::last_part(column))], Role::Join, true);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn query(&mut self, query: &Query) -> Extent {
+        if let Some(with) = &query.with {
+            for cte in &with.cte_tables {
+                // Defined first, so that a recursive one is no table.
+                self.defined.insert(cte.alias.name.value.clone(), Extent::default());
+                let result = self.query(&cte.query);
+                self.defined.insert(cte.alias.name.value.clone(), result);
+            }
+        }
+        let mut result = self.body(
+            &query.body,
+            query.order_by.as_ref().and_then(|order| match &order.kind {
+                OrderByKind::Expressions(orders) => Some(orders.as_slice()),
+                OrderByKind::All(_) => None,
+            }),
+        );
+        let limited = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, .. }) => limit.is_some(),
+            Some(LimitClause::OffsetCommaLimit { .. }) => true,
+            None => false,
+        };
+        result.bounded |= limited || query.fetch.is_some();
+        result
+    }
+
+    fn body(&mut self, body: &SetExpr, orders: Option<&[OrderByExpr]>) -> Extent {
+        match body {
+            SetExpr::Select(select) => self.select(select, orders.unwrap_or_default()),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                let (left, right) = (self.body(left, None), self.body(right, None));
+                Extent { star: left.star || right.star, bounded: left.bounded && right.bounded }
+            }
+            SetExpr::Values(_) => Extent { star: false, bounded: true },
+            SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement) | SetExpr::Merge(statement) => {
+                self.statement(statement);
+                Extent::default()
+            }
+            SetExpr::Table(_) => Extent { star: true, bounded: false },
+        }
+    }
+
+    fn select(&mut self, select: &Select, orders: &[OrderByExpr]) -> Extent {
+        self.enter(&[&select.from]);
+        // What a star takes from each relation, by what the relation is called.
+        let mut sources: Vec<(String, Extent)> = Vec::new();
+        let mut factors = Vec::new();
+        scope::for_each_factor(&select.from, &mut |factor| factors.push(factor));
+        for factor in factors {
+            let relation = scope::relation(factor);
+            let result = match factor {
+                TableFactor::Derived { subquery, .. } => self.query(subquery),
+                _ => match relation.table.as_ref().and_then(|table| self.defined.get(table)) {
+                    Some(result) => *result,
+                    None => Extent { star: relation.table.is_some(), bounded: false },
+                },
+            };
+            sources.push((relation.called, result));
+        }
+        self.joins(&[&select.from]);
+        let mut result = Extent::default();
+        for item in &select.projection {
+            match item {
+                SelectItem::Wildcard(_) => result.star |= sources.iter().any(|(_, source)| source.star),
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                    let called = scope::last_part(name);
+                    result.star |= sources.iter().find(|(name, _)| name == called).is_none_or(|(_, source)| source.star);
+                }
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    self.inside(expr, Some(Role::Select), true);
+                }
+                _ => {}
+            }
+        }
+        if let Some(condition) = &select.selection {
+            self.condition(condition, true);
+        }
+        let mut grouped = false;
+        if let GroupByExpr::Expressions(columns, _) = &select.group_by {
+            grouped = !columns.is_empty();
+            for column in columns {
+                match column_parts(column) {
+                    Some(parts) => self.column(parts, Role::Group, true),
+                    None => self.inside(column, Some(Role::Expression), true),
+                }
+            }
+        }
+        if let Some(condition) = &select.having {
+            self.inside(condition, None, false);
+        }
+        self.orders(orders);
+        self.scopes.pop();
+        let aggregate = !grouped && !select.projection.is_empty() && select.projection.iter().all(is_aggregate);
+        self.analysis.aggregated |= self.scopes.is_empty() && (aggregate || grouped || select.distinct.is_some());
+        result.bounded = select.top.is_some()
+            || select.from.is_empty()
+            || aggregate
+            || (!sources.is_empty() && sources.iter().all(|(_, source)| source.bounded));
+        result
+    }
+
+    fn orders(&mut self, orders: &[OrderByExpr]) {
+        for order in orders {
+            let role = match order.options.sort {
+                Some(OrderBySort::Desc) => Role::OrderDescending,
+                _ => Role::Order,
+            };
+            match column_parts(&order.expr) {
+                Some(parts) => self.column(parts, role, true),
+                None => self.inside(&order.expr, Some(Role::Expression), true),
+            }
+        }
+    }
+
+    /// A condition; `conjunct` tells whether it must hold for every row.
+    fn condition(&mut self, expr: &Expr, conjunct: bool) {
+        match expr {
+            Expr::Nested(inner) => self.condition(inner, conjunct),
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                self.condition(left, conjunct);
+                self.condition(right, conjunct);
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Or | BinaryOperator::Xor, right } => {
+                self.condition(left, false);
+                self.condition(right, false);
+            }
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } => self.condition(expr, false),
+            Expr::BinaryOp { left, op, right } => self.comparison(left, op, right, conjunct),
+            Expr::InList { expr, list, negated } => {
+                self.test(expr, if *negated { Role::Inequality } else { Role::Equality }, conjunct);
+                for item in list {
+                    self.inside(item, None, false);
+                }
+            }
+            Expr::InSubquery { expr, subquery, negated } => {
+                self.test(expr, if *negated { Role::Inequality } else { Role::Equality }, conjunct);
+                self.query(subquery);
+            }
+            Expr::AnyOp { left, compare_op, right, .. } => {
+                self.test(left, role_of(compare_op).unwrap_or(Role::Expression), conjunct);
+                self.inside(right, None, false);
+            }
+            Expr::AllOp { left, right, .. } => {
+                self.test(left, Role::Inequality, conjunct);
+                self.inside(right, None, false);
+            }
+            Expr::IsNull(inner) => self.test(inner, Role::Null, conjunct),
+            Expr::IsNotNull(inner) => self.test(inner, Role::Inequality, conjunct),
+            Expr::Between { expr, negated, low, high } => {
+                self.test(expr, if *negated { Role::Inequality } else { Role::Range }, conjunct);
+                self.inside(low, Some(Role::Expression), conjunct);
+                self.inside(high, Some(Role::Expression), conjunct);
+            }
+            Expr::Like { negated, expr, pattern, .. }
+            | Expr::ILike { negated, expr, pattern, .. }
+            | Expr::SimilarTo { negated, expr, pattern, .. }
+            | Expr::RLike { negated, expr, pattern, .. } => {
+                self.test(expr, if *negated { Role::Inequality } else { Role::Pattern }, conjunct);
+                self.inside(pattern, Some(Role::Expression), conjunct);
+            }
+            Expr::Exists { subquery, .. } => {
+                self.query(subquery);
+            }
+            // A bare column is a truth value.
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.test(expr, Role::Equality, conjunct),
+            Expr::IsTrue(inner) | Expr::IsFalse(inner) => self.test(inner, Role::Equality, conjunct),
+            other => self.inside(other, Some(Role::Expression), conjunct),
+        }
+    }
+
+    fn comparison(&mut self, left: &Expr, op: &BinaryOperator, right: &Expr, conjunct: bool) {
+        let role = role_of(op);
+        match (column_parts(left), column_parts(right), role) {
+            (Some(a), Some(b), Some(Role::Equality)) if a.len() < 2 || b.len() < 2 || a.first() != b.first() => {
+                self.column(a, Role::Join, conjunct);
+                self.column(b, Role::Join, conjunct);
+            }
+            (Some(a), None, Some(role)) if !has_columns(right) => {
+                self.column(a, role, conjunct);
+                self.inside(right, None, false);
+            }
+            (None, Some(b), Some(role)) if !has_columns(left) => {
+                self.column(b, role, conjunct);
+                self.inside(left, None, false);
+            }
+            _ => {
+                if let (Expr::Tuple(_), Some(role)) = (left, role) {
+                    self.test(left, role, conjunct);
+                } else {
+                    self.inside(left, Some(Role::Expression), conjunct);
+                }
+                self.inside(right, Some(Role::Expression), conjunct);
+            }
+        }
+    }
+
+    /// A column, or a row of columns, that is tested against values.
+    fn test(&mut self, expr: &Expr, role: Role, conjunct: bool) {
+        match expr {
+            Expr::Nested(inner) => self.test(inner, role, conjunct),
+            Expr::Tuple(parts) => parts.iter().for_each(|part| self.test(part, role, conjunct)),
+            _ => match column_parts(expr) {
+                Some(parts) => self.column(parts, role, conjunct),
+                None => self.inside(expr, Some(Role::Expression), conjunct),
+            },
+        }
+    }
+
+    /// All columns inside an expression get `role` (if any), and its subqueries are read.
+    fn inside(&mut self, expr: &Expr, role: Option<Role>, conjunct: bool) {
+        let mut walk = Subqueries { uses: self, depth: 0, role, conjunct };
+        let _: ControlFlow<()> = expr.visit(&mut walk);
+    }
+}
+
+/// Reads the subqueries of an expression, and gives the columns beside them a role.
+struct Subqueries<'u, 'a> {
+    uses: &'u mut Uses<'a>,
+    depth: usize,
+    role: Option<Role>,
+    conjunct: bool,
+}
+
+impl Visitor for Subqueries<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if self.depth == 0 {
+            // It reads its own subqueries.
+            self.uses.query(query);
+        }
+        self.depth += 1;
+        GO_ON
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        GO_ON
+    }
+
+    fn pre_visit_relation(&mut self, relation: &sqlparser::ast::ObjectName) -> ControlFlow<()> {
+        if self.depth == 0 {
+            self.uses.table(&scope::full_name(relation));
+        }
+        GO_ON
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if self.depth > 0 {
+            return GO_ON;
+        }
+        if let (Some(role), Some(parts)) = (self.role, column_parts(expr)) {
+            self.uses.column(parts, role, self.conjunct);
+        }
+        if let Expr::Function(function) = expr {
+            self.uses.analysis.volatile |= is_volatile(scope::last_part(&function.name));
+        }
+        GO_ON
+    }
+}
