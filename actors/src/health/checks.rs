@@ -1,7 +1,7 @@
 //! The checks that come with heartbeats, and the share of failed requests.
 
 use super::error_rate::{Requests, WINDOW_S, outcome};
-use super::registry::{CheckState, Class};
+use super::record::{CheckState, Class};
 use super::streak::Streak;
 use super::verdict::Observed;
 use super::{HealthConfig, HealthCore, about, clip};

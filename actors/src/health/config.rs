@@ -110,8 +110,8 @@ impl Default for HealthConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Services. A newcomer takes the place of the longest unheard service that never sent a heartbeat; a newcomer with a
-    /// heartbeat also that of one that has been silent for `retire_after_ms`; otherwise it is refused, so that no flood of names
-    /// pushes out a living service.
+    /// heartbeat also that of one that has been silent for `retire_after_ms`, one without after six times as long; otherwise it is
+    /// refused, so that no flood of names pushes out a living service.
     pub services: usize,
     /// Instances of all services together; the same order of eviction.
     pub instances: usize,

@@ -28,6 +28,7 @@ mod config;
 mod error_rate;
 mod presence;
 mod probe;
+mod record;
 mod registry;
 mod replay;
 mod streak;

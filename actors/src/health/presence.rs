@@ -7,7 +7,8 @@
 //! after which none was: with `due` = last heartbeat + 1.5 intervals, every service that was not silent before has
 //! `last heartbeat of anyone ≤ due < now`, and they are at least two. Those that fell silent before that moment did so on their own.
 
-use super::registry::{Class, Gone, Instance, Life, Presence, Service};
+use super::record::{Class, Instance, Life, Presence, Service};
+use super::registry::Gone;
 use super::{HealthConfig, HealthCore, OWN, about, instance_name, redelivered};
 use crate::core::Cx;
 use crate::incidents::Finding;
@@ -94,6 +95,7 @@ impl HealthCore {
             self.take_place(&beat.service, name, cx);
         }
         self.checks(beat, name, cx);
+        self.forget_vitals(&beat.service, name, cx);
     }
 
     /// A newcomer takes the place of a silent instance of its service that was last heard before the newcomer's process began, and

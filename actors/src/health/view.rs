@@ -6,7 +6,7 @@
 
 use super::checks::observed;
 use super::error_rate::{Requests, WINDOW_S, ratio};
-use super::registry::{Instance, Presence, Service};
+use super::record::{Instance, Presence, Service};
 use super::verdict::{Criticality, Level, Observed, Part, Status, Verdict};
 use super::vitals::fresh;
 use super::{HealthConfig, HealthCore};
@@ -339,7 +339,7 @@ fn instance_parts(instance: &Instance, now: UnixMs, floor_ms: UnixMs, config: &H
     shown
 }
 
-fn cache_view(cache: super::registry::CacheUse) -> CacheView {
+fn cache_view(cache: super::record::CacheUse) -> CacheView {
     let share = |hits: u64, misses: u64| match hits.saturating_add(misses) {
         0 => None,
         all => Some(ratio(hits, all)),

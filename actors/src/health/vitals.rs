@@ -1,7 +1,7 @@
 //! What a process uses: memory, connection pools, caches.
 
 use super::error_rate::ratio;
-use super::registry::{CacheUse, Class, Instance, Memory, PoolUse};
+use super::record::{CacheUse, Class, Instance, Memory, PoolUse};
 use super::streak::Streak;
 use super::{HealthConfig, HealthCore, about, clip, instance_name, redelivered};
 use crate::core::Cx;
@@ -141,6 +141,22 @@ impl HealthCore {
             cx.config.pool * 100.0
         ));
         self.incidents.fire(finding, cx);
+    }
+
+    /// What a living instance has not reported for `retire_after_ms` can neither get worse nor better: it is forgotten.
+    pub(super) fn forget_vitals(&mut self, service: &str, instance: &str, cx: &mut Cx<'_, HealthConfig>) {
+        let old = |seen_ms: UnixMs| cx.now.saturating_sub(seen_ms) >= cx.config.retire_after_ms;
+        let Some(i) = self.registry.services.get_mut(service).and_then(|s| s.instances.get_mut(instance)) else { return };
+        let memory = i.memory.take_if(|memory| old(memory.seen_ms)).is_some();
+        let pools: Vec<String> = i.pools.iter().filter(|(_, pool)| old(pool.seen_ms)).map(|(name, _)| name.clone()).collect();
+        i.pools.retain(|_, pool| !old(pool.seen_ms));
+        if memory {
+            self.incidents.resolve(about(&rule::HEALTH_MEMORY, service, instance, "memory is no longer reported"), cx);
+        }
+        for name in pools {
+            let finding = about(&rule::HEALTH_POOL_EXHAUSTED, service, instance, format!("pool {name} is no longer reported"));
+            self.incidents.resolve(finding.label("pool", name), cx);
+        }
     }
 
     pub(super) fn cache(&mut self, event: &Cache, cx: &mut Cx<'_, HealthConfig>) {

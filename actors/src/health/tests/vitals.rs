@@ -229,6 +229,21 @@ fn an_instance_that_only_reports_is_forgotten_with_its_findings() {
 }
 
 #[test]
+fn what_a_living_instance_no_longer_reports_is_forgotten() {
+    let mut rig = rig();
+    rig.feed((1..=2).map(|s| at(f64::from(s), json!({"kind": "pool", "name": "main", "used": 9, "max": 10}))));
+    rig.feed((1..=2).map(|s| at(2.0 + f64::from(s), json!({"kind": "resource", "memory_bytes": 9, "memory_limit_bytes": 10}))));
+    rig.feed((1..=70).map(|s| at(f64::from(s) * 10.0, beat_of("shop", f64::from(s) * 10.0, 10))));
+    expect![[r#"
+        1s      health.pool_exhausted warning shop pool main: 9 of 10 connections in use
+        4s      health.memory warning shop 90.0 % of the memory limit in use
+        610s    health.memory resolved shop memory is no longer reported
+        610s    health.pool_exhausted resolved shop pool main is no longer reported
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
 fn caches_are_shown_as_they_reported_and_altogether() {
     let cache = |second: u32, hits: u64, misses: u64| {
         at(f64::from(second), json!({"kind": "cache", "name": "pages", "hits": hits, "misses": misses, "over_ms": 1000}))
