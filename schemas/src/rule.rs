@@ -139,11 +139,11 @@ pub const QUERY_ADVICE: Rule = Rule {
     severity: Severity::Info,
     nature: Nature::Occurrence { quiet_ms: 24 * 60 * MINUTE },
     meaning: "A statement would be cheaper if it or the schema were changed; its executions say that it is worth it.",
-    labels: &["fingerprint", "advice"],
+    labels: &["fingerprint", "kind"],
     evidence: &[
         ("statement", "the query in normal form"),
         ("reason", "why, in a sentence"),
-        ("ddl", "the exact statement to create the index, when an index is advised"),
+        ("ddl", "the exact statements that create the indexes, when indexes are advised"),
         ("verified", "whether a planner confirmed that the index would be used; `false` means that nobody asked one"),
         ("cost_ratio", "planned cost with the index over planned cost without it, when verified"),
         ("calls", "executions so far"),

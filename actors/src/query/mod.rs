@@ -9,6 +9,7 @@
 //! | `shapes`, `stats`, `window` | what is known of each shape |
 //! | `slow` | `query.slow` |
 //! | `regression` | `query.regressed` |
+//! | [`advice`], [`index`], [`family`], `review` | `query.advice` |
 //! | `caches` | `query.cache_cold` |
 //! | `traces`, `repeats`, `role` | `query.n_plus_one`, `query.duplicate`, `query.n_plus_one_write` |
 //! | [`view`] | what it shows |
@@ -22,14 +23,19 @@
 //!   lives as long as its trace.
 //! - Q-5 Order does not matter inside a trace, and the same span delivered again counts once, as long as the trace is open.
 //! - Q-6 At most `caches_max` caches are told apart; the one that has been silent for longest makes room.
+//! - Q-7 At most `verify_max` questions to a planner are open.
 
+pub mod advice;
 mod caches;
 pub mod config;
+pub mod family;
+pub mod index;
 mod lookup;
 mod names;
 mod regressed;
 mod regression;
 mod repeats;
+mod review;
 mod role;
 mod shapes;
 mod slow;
@@ -41,6 +47,7 @@ mod traces;
 pub mod view;
 mod window;
 
+pub use advice::{Advice, AdviceKind, AdviceStats, advise};
 pub use config::{AdviceConfig, CacheConfig, NPlusOneConfig, QueryConfig, RegressionConfig, StatementKind};
 pub use view::{QueryRow, QueryTotals, QueryView, SlowExecution};
 
@@ -51,8 +58,9 @@ use homeostat_schemas::event::{Flag, Query, Request, Span};
 use homeostat_schemas::rule::{QUERY_DUPLICATE, QUERY_N_PLUS_ONE, QUERY_N_PLUS_ONE_WRITE, QUERY_REGRESSED, QUERY_SLOW};
 use homeostat_schemas::{Event, EventKind, Ms, Rule, UnixMs};
 use repeats::{Kind, Repeats};
+use review::Asked;
 use serde::{Deserialize, Serialize};
-use shapes::{NO_SHAPE, Shapes};
+use shapes::{NO_SHAPE, Params, Recognised, Shapes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use traces::{Caller, Part, Run, Traces, What};
 
@@ -78,6 +86,9 @@ pub struct QueryCore {
     /// The shapes that are regressed now.
     regressed_open: BTreeSet<u32>,
     caches: BTreeMap<(String, String), CacheUse>,
+    /// Questions to the planner that have not been answered.
+    asked: BTreeMap<String, Asked>,
+    reviewed_ms: UnixMs,
     retired: u64,
     retired_ms: UnixMs,
 }
@@ -105,8 +116,10 @@ impl Core for QueryCore {
                 while let Some(slot) = self.traces.oldest() {
                     self.close(slot, cx);
                 }
+                self.review(cx);
             }
-            Input::Event(_) | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Answer(_) => {}
+            Input::Answer(answer) => self.answer(answer, cx),
+            Input::Event(_) | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) => {}
         }
     }
 
@@ -125,6 +138,9 @@ impl Core for QueryCore {
         }
         if self.caches.len() > config.cache.caches_max {
             return Some("Q-6");
+        }
+        if self.asked.len() > config.advice.verify_max {
+            return Some("Q-7");
         }
         None
     }
@@ -169,7 +185,7 @@ impl QueryCore {
             self.traces.add(slot, span, part, false, cx.now, config);
         }
         let failed = query.error.as_ref().is_some_and(Flag::is_set);
-        self.count(query, service, recognised.shape, failed, cx);
+        self.count(query, service, recognised, failed, cx);
         let connecting = self.shapes.get(recognised.shape).is_some_and(|shape| shape.verb == homeostat_reflexes::sql::Verb::Connect);
         if recognised.shape != NO_SHAPE && !cached && !suppressed && !connecting {
             self.observe_slow(recognised.shape, query.took_us, trace, cx);
@@ -179,9 +195,17 @@ impl QueryCore {
         }
     }
 
-    fn count(&mut self, query: &Query, service: u32, shape: u32, failed: bool, cx: &Cx<'_, QueryConfig>) {
-        let stats = match self.shapes.get_mut(shape) {
+    fn count(&mut self, query: &Query, service: u32, seen: Recognised, failed: bool, cx: &Cx<'_, QueryConfig>) {
+        let stats = match self.shapes.get_mut(seen.shape) {
             Some(shape) => {
+                if query.rows.is_some_and(|rows| rows >= cx.config.advice.limit_min_rows) {
+                    shape.many_rows += 1;
+                }
+                if let (Some(sample), Params::Hash(params)) = (&mut shape.sample, seen.params) {
+                    sample.note(params);
+                } else if let (Some(sample), Params::None) = (&mut shape.sample, seen.params) {
+                    sample.note(0);
+                }
                 if let Some(source) = &query.source {
                     shape.seen_at(source);
                 }
@@ -250,6 +274,7 @@ impl QueryCore {
         }
         self.slide_slow(cx);
         self.rebase(cx);
+        self.review_now_and_then(cx);
         self.forget_caches(cx);
         if !self.incidents.is_empty() {
             self.incidents.sweep(cx);
@@ -309,6 +334,14 @@ impl QueryCore {
         }
         finding.trace = Some(self.traces.get(slot).id.to_string());
         self.incidents.fire(finding, cx);
+        let (kind, reason) = match repeats.kind {
+            Kind::NPlusOne => (AdviceKind::EagerLoading, format!("it ran {count} times{place}: load the related rows together")),
+            Kind::Duplicate => {
+                (AdviceKind::Cache, format!("it ran {count} times{place} with the same parameters: ask once and keep the answer"))
+            }
+            Kind::Write => (AdviceKind::BulkWrite, format!("it ran {count} times{place}: write several rows a statement")),
+        };
+        self.advise(repeats.shape, vec![advice::plain(kind, reason)], cx);
     }
 }
 

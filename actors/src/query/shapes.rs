@@ -3,10 +3,13 @@
 //! A statement is lexed once and remembered by its hash, so that the same text costs a look-up the next time. The memory of
 //! texts is only that: it is not part of the state, and nothing depends on what it has forgotten.
 
+use super::advice::Advice;
 use super::config::{QueryConfig, StatementKind};
+use super::family::analyse;
 use super::lookup::Lookup;
 use super::names::{Names, dialect, is_key_value};
 use super::regression::Pace;
+use super::review::Sample;
 use super::role::{Role, is_write, role};
 use super::stats::Stats;
 use super::window::Window;
@@ -25,6 +28,8 @@ const MEMO_LEN: usize = 1 << 15;
 const SOURCES_MAX: usize = 4;
 /// Longest place in the code that is kept, bytes.
 const SOURCE_MAX_BYTES: usize = 200;
+/// How many tables of one shape are kept.
+const TABLES_MAX: usize = 8;
 /// How many systems are told apart.
 const SYSTEMS_MAX: usize = 64;
 
@@ -44,6 +49,18 @@ pub(super) struct Shape {
     pub(super) stats: Stats,
     pub(super) window: Window,
     pub(super) pace: Pace,
+    /// The fingerprint of its meaning, when it could be parsed.
+    pub(super) family: Option<Fingerprint>,
+    /// Its tables, hashed.
+    pub(super) tables: Vec<u64>,
+    /// Executions that returned at least `limit_min_rows` rows.
+    pub(super) many_rows: u64,
+    /// The parameters of the last while, as long as it is hot.
+    pub(super) sample: Option<Box<Sample>>,
+    /// What was advised.
+    pub(super) advice: Vec<Advice>,
+    /// When a planner was asked about it.
+    pub(super) asked_ms: UnixMs,
     /// Is `query.slow` open?
     pub(super) slow: bool,
     /// Requests in which it was repeated, and its executions in them.
@@ -55,6 +72,16 @@ impl Shape {
     /// Its kind for N+1; `None` when repeats of it are no finding.
     pub(super) fn repeatable(&self) -> Option<StatementKind> {
         if self.role == Role::Data { StatementKind::of(self.verb) } else { None }
+    }
+
+    /// Does one execution in twenty return more rows than anybody reads?
+    pub(super) fn returns_many(&self) -> bool {
+        self.stats.calls >= 5 && self.many_rows.saturating_mul(20) >= self.stats.calls
+    }
+
+    /// Is its statement there in full?
+    pub(super) fn is_whole(&self) -> bool {
+        self.role != Role::Cut && !self.statement.ends_with('…')
     }
 
     /// Keeps a place in the code.
@@ -132,6 +159,11 @@ impl Shapes {
         (0..).zip(&self.shapes).filter_map(|(index, shape)| Some((index, shape.as_ref()?)))
     }
 
+    /// The places of every shape, free ones too.
+    pub(super) fn numbers(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.shapes.len()).unwrap_or(u32::MAX)
+    }
+
     /// Which shape an execution has; a new one is entered as long as there is room.
     pub(super) fn recognise(&mut self, query: &Query, service: u32, now: UnixMs, config: &QueryConfig) -> Recognised {
         let system = query.system.as_deref().map_or(0, |name| self.systems.number(name, SYSTEMS_MAX));
@@ -178,6 +210,7 @@ impl Shapes {
             return Recognised { shape: NO_SHAPE, params };
         }
         let key_value = query.system.as_deref().is_some_and(is_key_value);
+        let analysis = StatementKind::of(normalised.verb).map(|_| analyse(normalised.normal, dialect));
         let shape = Shape {
             service,
             fingerprint,
@@ -191,6 +224,17 @@ impl Shapes {
             stats: Stats::new(now),
             window: Window::default(),
             pace: Pace::default(),
+            family: analysis.as_ref().map(|analysis| analysis.family),
+            tables: analysis
+                .iter()
+                .flat_map(|analysis| &analysis.tables)
+                .take(TABLES_MAX)
+                .map(|table| xxh3_64(table.to_ascii_lowercase().as_bytes()))
+                .collect(),
+            many_rows: 0,
+            sample: None,
+            advice: Vec::new(),
+            asked_ms: 0,
             slow: false,
             repeated_in: 0,
             repeats: 0,

@@ -1,6 +1,7 @@
 //! Stories: what went in, and what came out, compared whole.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_precision_loss)]
 
+mod advised;
 mod labelled;
 mod privacy;
 mod roles;

@@ -1,5 +1,6 @@
 //! What the query mind shows of itself: `/api/v1/queries`.
 
+use super::advice::Advice;
 use super::shapes::{Shape, Shapes};
 use super::stats::Stats;
 use super::{FINDINGS, QueryCore, names::OTHER};
@@ -63,7 +64,7 @@ pub struct QueryRow {
     /// Rules that are open for it.
     pub findings: Vec<String>,
     /// What to do about it.
-    pub advice: Vec<String>,
+    pub advice: Vec<Advice>,
 }
 
 /// One execution above `slow_ms`.
@@ -147,6 +148,8 @@ fn full_row(shape: &Shape, shapes: &Shapes, service_us: u64, findings: Vec<Strin
         statement: shape.statement.to_string(),
         system: (shape.system != 0).then(|| shapes.systems.name(shape.system).to_owned()),
         findings,
+        family: shape.family.map(|family| family.to_string()),
+        advice: shape.advice.clone(),
         ..row(shapes.services.name(shape.service), &shape.stats, service_us)
     }
 }

@@ -71,6 +71,10 @@ impl Window {
         self.calls
     }
 
+    pub(super) fn total_us(&self) -> u64 {
+        self.total_us
+    }
+
     pub(super) fn slow(&self) -> u64 {
         self.parts.iter().map(|part| u64::from(part.slow)).sum()
     }

@@ -43,6 +43,8 @@ fn story(events: &[Event], per_message: usize) -> Story {
         .collect()
 }
 
+const LOOPS: [&str; 3] = ["query.n_plus_one", "query.duplicate", "query.n_plus_one_write"];
+
 type Findings = BTreeSet<(String, BTreeMap<String, String>)>;
 
 fn found(config: &QueryConfig, story: Story) -> Findings {
@@ -51,7 +53,7 @@ fn found(config: &QueryConfig, story: Story) -> Findings {
     rig.outputs()
         .iter()
         .filter_map(|output| match &output.effect {
-            Effect::Alert(alert) if alert.rule != "query.slow" => Some((alert.rule.clone(), alert.labels.clone())),
+            Effect::Alert(alert) if LOOPS.contains(&alert.rule.as_str()) => Some((alert.rule.clone(), alert.labels.clone())),
             _ => None,
         })
         .collect()

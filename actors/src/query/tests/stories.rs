@@ -68,6 +68,7 @@ fn a_loop_is_found_at_the_tick_after_its_request() {
     rig.feed([batch(1.0, (0..12).map(|n| item("a", n, 9))), at(1.1, request("a", "GET /orders"))]).until(1.25);
     expect![[r#"
         1.25s   query.n_plus_one warning shop 12 times, 108 ms in GET /orders  select * from items where order_id = ?
+        1.25s   query.advice info shop eager_loading: it ran 12 times in GET /orders: load the related rows together  select * from items where order_id = ?
     "#]]
     .assert_eq(&rig.transcript());
 }
@@ -132,6 +133,7 @@ fn an_open_trace_that_must_go_is_judged_first() {
     rig.feed([batch(1.0, (0..8).map(|n| item("a", n, 60))), at(1.1, item("b", 0, 1)), at(1.2, item("c", 0, 1))]);
     expect![[r#"
         1.2s    query.n_plus_one warning shop 8 times, 480 ms  select * from items where order_id = ?
+        1.2s    query.advice info shop eager_loading: it ran 8 times: load the related rows together  select * from items where order_id = ?
     "#]]
     .assert_eq(&rig.transcript());
     assert_eq!(rig.driver().view().totals.evicted_traces, 1);
@@ -188,4 +190,69 @@ fn a_shape_that_became_slower_is_told_though_it_is_not_slow() {
         76.4s   query.regressed resolved shop as fast as before  select a from t where b = ?
     "#]]
     .assert_eq(&rig.transcript());
+}
+
+fn hot(n: u64, statement: &str, took_ms: u64, rows: u64) -> Value {
+    json!({ "kind": "query", "statement": statement, "took_us": took_ms * 1000, "system": "postgresql", "rows": rows, "params": (n % 7).to_string() })
+}
+
+fn minute(statement: &str, took_ms: u64, rows: u64, minutes: u64) -> Story {
+    (0..minutes * 120).map(|n| at(n as f64 * 0.5, hot(n, statement, took_ms, rows))).collect()
+}
+
+#[test]
+fn a_hot_question_that_repeats_itself_is_worth_keeping() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig::default());
+    rig.feed(minute("SELECT name FROM settings WHERE tenant_id = $1", 4, 3, 4));
+    expect![[r#"
+        120.25s query.advice info shop cache: it is asked 111 times a minute, 94 % of the questions were asked before, and its tables are written 0 times a minute  select name from settings where tenant_id = ?
+    "#]].assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_slow_scan_gets_an_index_that_nobody_verified() {
+    let mut rig = Rig::<QueryCore>::with(QueryConfig { slow_ms: 1_000, ..Default::default() });
+    rig.feed(minute("SELECT * FROM orders WHERE customer_id = $1 ORDER BY created_at DESC", 300, 4_000, 2));
+    expect![[r#"
+        60.25s  query.advice info shop index: it looks rows up, joins or sorts by orders (customer_id, created_at); unverified: nobody asked a planner, and the index may be there already  select * from orders where customer_id = ? order by created_at desc
+        60.25s  query.advice info shop select_star: it reads every column: naming those that are used saves transfer, lets an index answer alone, and keeps working when a column is added  select * from orders where customer_id = ? order by created_at desc
+        60.25s  query.advice info shop missing_limit: nothing bounds its result, and one execution in twenty returns 1000 rows or more  select * from orders where customer_id = ? order by created_at desc
+    "#]].assert_eq(&rig.transcript());
+    let advice = &rig.driver().view().queries[0].advice;
+    assert!(advice.iter().any(|advice| advice.ddl.as_deref() == Some("CREATE INDEX CONCURRENTLY ON orders (customer_id, created_at)")
+        && advice.verified == Some(false)));
+}
+
+#[test]
+fn an_index_is_advised_when_the_planner_would_use_it() {
+    let mut config = QueryConfig { slow_ms: 1_000, ..Default::default() };
+    config.advice.verify_indexes = true;
+    let mut rig = Rig::<QueryCore>::with(config);
+    rig.hand = Some(|ask| {
+        let candidates = ask.args["candidates"].as_array()?;
+        let mut first = candidates.first()?.clone();
+        first["cost_ratio"] = json!(0.04);
+        Some(homeostat_schemas::Answer {
+            ask: ask.id.clone(),
+            actor: ask.actor.clone(),
+            hand: ask.hand.clone(),
+            what: ask.what.clone(),
+            ok: true,
+            took_us: 900,
+            found: json!({ "indexes": [first] }),
+            ..Default::default()
+        })
+    });
+    rig.feed(minute("SELECT id FROM orders WHERE customer_id = $1", 300, 4, 3));
+    expect![[r#"
+        60.25s  query.advice info shop index: with an index on orders (customer_id) the planner expects 4 % of the cost  select id from orders where customer_id = ?
+        120.25s query.advice info shop cache: it is asked 111 times a minute, 94 % of the questions were asked before, and its tables are written 0 times a minute  select id from orders where customer_id = ?
+    "#]].assert_eq(&rig.transcript());
+}
+
+#[test]
+fn advice_survives_a_restart_anywhere() {
+    let mut story = minute("SELECT * FROM orders WHERE customer_id = $1", 60, 4_000, 3);
+    story.extend((0..3).map(|n| at(200.0 + f64::from(n), cache(10, 90))));
+    survives_restart_anywhere::<QueryCore>(&Settings::default(), &story);
 }
