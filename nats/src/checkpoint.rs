@@ -19,6 +19,7 @@
 mod name;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
@@ -40,7 +41,7 @@ pub const CHUNK_BYTES: usize = 512 * 1024;
 /// A checkpoint has at most this many chunks: 512 MiB.
 pub const CHUNKS_MAX: usize = 1_024;
 /// Chunks nobody points to are left alone for so long: their writer may be at work.
-const LEFTOVER_AGE_MS: u64 = 600_000;
+const LEFTOVER_AGE: Duration = Duration::from_secs(600);
 
 /// Why a checkpoint could not be saved or loaded.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -97,6 +98,7 @@ pub struct Checkpoints {
     incarnation: String,
     bucket: String,
     stream: String,
+    leftover_age: Duration,
 }
 
 impl Checkpoints {
@@ -104,7 +106,21 @@ impl Checkpoints {
     #[must_use]
     pub fn of(log: &Log) -> Self {
         let bucket = log.bus().names().checkpoints.clone();
-        Self { bus: log.bus().clone(), incarnation: log.incarnation().to_owned(), stream: bucket_stream(&bucket), bucket }
+        Self {
+            bus: log.bus().clone(),
+            incarnation: log.incarnation().to_owned(),
+            stream: bucket_stream(&bucket),
+            bucket,
+            leftover_age: LEFTOVER_AGE,
+        }
+    }
+
+    /// The same, but what crashed writers left is deleted once it is this old. Default 10 minutes;
+    /// it must be longer than a writer needs from its first chunk to the chain head.
+    #[must_use]
+    pub fn with_leftover_age(mut self, age: Duration) -> Self {
+        self.leftover_age = age;
+        self
     }
 
     /// Stores a state in chunks and returns the checkpoint's name. Nobody points to it yet.
@@ -288,7 +304,7 @@ impl Checkpoints {
         let newest = format!("$KV.{}.chunk.{actor}.{name}.>", self.bucket);
         let entry = self.bus.last_in(&self.stream, &newest).await?;
         Ok(match (entry, now) {
-            (Some(entry), Some(now)) => entry.at_ms.saturating_add(LEFTOVER_AGE_MS) <= now,
+            (Some(entry), Some(now)) => Duration::from_millis(now.saturating_sub(entry.at_ms)) >= self.leftover_age,
             _ => false,
         })
     }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use homeostat_nats::checkpoint::CHUNK_BYTES;
 use homeostat_nats::{Bus, BusConfig, CheckpointError, Checkpoints, Embedded, Log, Outbox, OutboxOptions, RunInfo, fault};
 use support::{alert, process, soon, world};
@@ -49,6 +51,28 @@ async fn the_last_two_are_kept_and_older_ones_deleted() {
     assert_eq!(store.pointer("query").await.unwrap().unwrap(), pointer);
     assert_eq!(store.candidates("query", outbox.head()).await.unwrap(), [names[4].clone(), names[3].clone()]);
     assert_eq!(store.candidates("query", None).await.unwrap().len(), 2);
+    w.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crashed_writer_left_is_deleted_and_what_is_pointed_to_never() {
+    let w = world().await;
+    let store = Checkpoints::of(&w.log).with_leftover_age(Duration::ZERO);
+    let (mut outbox, _) = Outbox::open(&w.log, "query", OutboxOptions::default()).await.unwrap();
+    let before = store.save("query", 1, b"left behind").await.unwrap();
+    let ahead = store.save("query", 9, b"somebody is at work").await.unwrap();
+    let other = store.save("drift", 1, b"another actor's").await.unwrap();
+    let first = save(&store, &mut outbox, 2, b"first").await;
+    let second = save(&store, &mut outbox, 3, b"second").await;
+    let kept = store.stored("query").await.unwrap();
+    assert!(!kept.contains(&before));
+    assert!(kept.contains(&first) && kept.contains(&second) && kept.contains(&ahead));
+    assert!(store.stored("drift").await.unwrap().contains(&other));
+    // A young one is left alone.
+    let careful = Checkpoints::of(&w.log);
+    let young = careful.save("query", 1, b"young").await.unwrap();
+    save(&careful, &mut outbox, 4, b"third").await;
+    assert!(careful.stored("query").await.unwrap().contains(&young));
     w.server.stop().await;
 }
 

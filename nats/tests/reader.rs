@@ -251,3 +251,26 @@ async fn a_recreated_log_ends_the_reader() {
     assert!(error.to_string().contains("re-created"), "{error}");
     w.server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_never_arrived_is_fetched_again() {
+    let w = world().await;
+    let mut reader = Reader::open(&w.log, 1, ReaderOptions::default()).await.unwrap();
+    w.log.append(event(1)).await.unwrap();
+    assert_eq!(seqs(&soon(reader.next()).await.unwrap()), [1]);
+    // Somebody else takes deliveries of our consumer, as a slow client or a cut line would.
+    let stream = w.bus.jetstream().get_stream("homeostat").await.unwrap();
+    let name = soon(futures::StreamExt::next(&mut stream.consumer_names())).await.unwrap().unwrap();
+    let client = w.bus.client();
+    let mut thief = client.subscribe("thief").await.unwrap();
+    let pull = format!("$JS.API.CONSUMER.MSG.NEXT.homeostat.{name}");
+    client.publish_with_reply(pull, "thief", r#"{"batch":5,"expires":60000000000}"#.into()).await.unwrap();
+    client.flush().await.unwrap();
+    for n in 2..=20 {
+        w.log.append(event(n)).await.unwrap();
+    }
+    assert!(soon(futures::StreamExt::next(&mut thief)).await.unwrap().status.is_none());
+    assert_eq!(seqs(&read_to(&mut reader, 20).await), (2..=20).collect::<Vec<_>>());
+    assert!(reader.restarts() >= 1);
+    w.server.stop().await;
+}
