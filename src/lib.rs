@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | the command line, one file a command |
 //! | [`config`] | settings: default < file < environment < flag |
+//! | [`export`] | schemas and AsyncAPI, generated from the words |
 //! | [`system`] | the running whole: what `up` starts, and how it stops |
 //! | [`roster`] | the list of all actors: the one place to add one |
 //! | [`settings`] | the settings in force, which are part of the log |
@@ -20,6 +21,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod export;
 pub mod feed;
 pub mod gateway;
 pub mod hands;

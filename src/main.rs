@@ -1,1 +1,7 @@
-fn main() {}
+//! `homeostat`: see [`homeostat::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    homeostat::cli::main()
+}

@@ -147,7 +147,9 @@ impl Node {
         if !self.table || self.others.is_some() {
             entries.push(Entry { path: path.clone(), takes: self.takes.clone(), meaning: self.meaning.clone() });
         }
-        for (key, node) in &self.fields {
+        // A table's own settings before its tables, as in a settings file.
+        let (tables, settings): (Vec<_>, Vec<_>) = self.fields.iter().partition(|(_, node)| node.table && node.others.is_none());
+        for (key, node) in settings.into_iter().chain(tables) {
             node.list(join(&path, key), entries);
         }
     }

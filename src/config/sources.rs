@@ -163,7 +163,9 @@ impl Sources {
 }
 
 fn is_setting(name: &str) -> bool {
-    name.starts_with(PREFIX) && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !RESERVED.iter().any(|(reserved, _)| *reserved == name)
+    name.starts_with(PREFIX)
+        && !RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        && !RESERVED.iter().any(|(reserved, _)| *reserved == name)
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

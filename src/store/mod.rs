@@ -27,6 +27,7 @@ mod statistics;
 
 pub use error::StoreError;
 pub use history::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, IncidentRecord, OutcomeRecord};
+pub use sqlite::FILE as SQLITE_FILE;
 
 use crate::config::DatabaseConfig;
 use sqlx::{PgPool, SqlitePool};

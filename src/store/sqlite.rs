@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("src/migrations/sqlite");
 
 /// The file in the data directory.
-const FILE: &str = "homeostat.db";
+pub const FILE: &str = "homeostat.db";
 
 /// A pool that connects when it is needed, and where the file is.
 pub(super) fn pool(config: &DatabaseConfig, url: Option<&str>, data_dir: &Path) -> Result<(SqlitePool, String), StoreError> {

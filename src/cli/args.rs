@@ -1,0 +1,342 @@
+//! Every command and flag: from here come help, man page and completions.
+
+use crate::config::sources::Flag;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use homeostat_reflexes::sql::Dialect;
+use homeostat_schemas::UnixMs;
+use std::path::PathBuf;
+
+/// Keeps services healthy: telemetry in, alerts and recovery commands out, on NATS.
+#[derive(Debug, Parser)]
+#[command(name = "homeostat", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Global {
+    /// Settings file [default: homeostat.toml in the working directory, when it is there]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// One setting, such as actors.query.slow_ms=50; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = set)]
+    pub set: Vec<Flag>,
+    /// The bus [default: nats.url, else the server that `homeostat up` runs in the data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    pub nats: Option<String>,
+    /// The database [default: database.url, else SQLite in the data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    pub database: Option<String>,
+    /// The data directory [default: homeostat-data]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<String>,
+    /// Answer as JSON, or as one JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the system: embedded nats-server and SQLite unless --nats and --database name others
+    Up(UpArgs),
+    /// Put events from a file onto the bus
+    Publish(PublishArgs),
+    /// Follow the bus
+    Tail(TailArgs),
+    /// Write the log, or a part of it, into a file that replays exactly
+    Record(RecordArgs),
+    /// Run the minds over recorded events: prints the alerts and commands that follow
+    Replay(ReplayArgs),
+    /// Tell all about one alert: evidence, cause, commands, outcome
+    Explain(ExplainArgs),
+    /// Look at SQL statements
+    Query(QueryArgs),
+    /// Look at health rules
+    Health(HealthArgs),
+    /// Print what other tools read: JSON Schemas, the AsyncAPI document
+    Export(ExportArgs),
+    /// Look at the settings
+    Config(ConfigArgs),
+    /// See whether everything that Homeostat needs is there and well
+    Doctor,
+    /// Ask a running gateway whether it is ready: exit code 0 or 1
+    Healthcheck(HealthcheckArgs),
+    /// Print completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the man page
+    #[command(hide = true)]
+    Man,
+}
+
+/// `up`
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Where the gateway listens [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+}
+
+/// `publish`
+#[derive(Debug, Clone, Args)]
+pub struct PublishArgs {
+    /// One JSON event a line; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// At most so many events a second
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: Option<u64>,
+    /// Wait so many seconds for a bus that is not there yet
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", require_equals = true)]
+    pub wait: Option<u64>,
+    /// W3C trace context that the events belong to
+    #[arg(long, value_name = "TRACEPARENT")]
+    pub traceparent: Option<String>,
+}
+
+/// What of the bus is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Topic {
+    /// Findings that began or ended
+    #[default]
+    Alerts,
+    /// Commands and what became of them
+    Commands,
+    /// Telemetry
+    Events,
+    /// All of these
+    All,
+}
+
+/// `tail`
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    /// What to follow
+    #[arg(value_enum, default_value_t)]
+    pub topic: Topic,
+    /// Of this service only
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// From then on: a time, or how long ago (15m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub since: Option<UnixMs>,
+    /// Stop after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// `record`
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// Where to [default: standard output]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+    /// From then on: a time, or how long ago (15m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub since: Option<UnixMs>,
+    /// Until then
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub until: Option<UnixMs>,
+    /// Only what matches this subject below the root (wildcards allowed); such a part does not replay exactly
+    #[arg(long, value_name = "FILTER")]
+    pub subject: Option<String>,
+}
+
+/// `replay`
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// A recording, or one JSON event a line; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "stream", conflicts_with = "stream")]
+    pub file: Option<PathBuf>,
+    /// Replay the log on the bus instead of a file
+    #[arg(long)]
+    pub stream: bool,
+    /// From then on: a time, or how long ago (15m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub since: Option<UnixMs>,
+    /// Until then
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub until: Option<UnixMs>,
+    /// Compare with what was published: exit code 1 unless it is byte for byte the same
+    #[arg(long, conflicts_with = "against")]
+    pub verify: bool,
+    /// Print what the settings of this file would have said otherwise than those of --config
+    #[arg(long, value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub against: Option<PathBuf>,
+    /// Exit code 3 when there is anything to print
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `explain`
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The id of an alert or of an incident
+    pub id: String,
+}
+
+/// `query`
+#[derive(Debug, Clone, Args)]
+pub struct QueryArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: QueryCommand,
+}
+
+/// `query …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum QueryCommand {
+    /// Statements, one JSON string a line, into their normal form, fingerprint, family, summary and tables
+    #[command(visible_alias = "normalize")]
+    Normalise {
+        /// Whose SQL it is: postgresql (pg), mysql, sqlite, generic
+        #[arg(long, default_value_t, value_parser = dialect)]
+        dialect: Dialect,
+        /// Where the statements are; `-` is standard input
+        #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// `health`
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: HealthCommand,
+}
+
+/// `health …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum HealthCommand {
+    /// Cases through the rules: one line a case, {id, result}
+    Replay {
+        /// The cases, as JSON; `-` is standard input
+        #[arg(value_name = "CASES", value_hint = ValueHint::FilePath)]
+        cases: PathBuf,
+        /// Exit code 3 when a result is not what its case expects
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+/// `export`
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// What to print
+    #[arg(value_enum)]
+    pub what: ExportWhat,
+    /// Write into this directory [default: print]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Compare with the files in --out (default: schemas) instead: exit code 1 when they differ
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// What is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportWhat {
+    /// One JSON Schema a word
+    Schemas,
+    /// The AsyncAPI 3 document
+    Asyncapi,
+}
+
+/// `config`
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// `config …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum ConfigCommand {
+    /// The settings in force, as a settings file
+    Show,
+    /// What settings mean, what they are, and who said so
+    Explain {
+        /// A setting or a table [default: all]
+        key: Option<String>,
+    },
+    /// Say everything that is wrong with a settings file
+    Check {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// `healthcheck`
+#[derive(Debug, Clone, Args)]
+pub struct HealthcheckArgs {
+    /// What to ask [default: /readyz of the gateway that the settings name]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: Option<String>,
+    /// How long to wait for the answer, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout_ms: u64,
+}
+
+/// `completions`
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+fn set(text: &str) -> Result<Flag, String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as actors.query.slow_ms=50")?;
+    Ok(Flag { name: "--set".to_owned(), key: key.trim().to_owned(), value: value.to_owned() })
+}
+
+fn dialect(text: &str) -> Result<Dialect, String> {
+    text.parse().map_err(|error: homeostat_reflexes::sql::UnknownDialect| error.to_string())
+}
+
+/// A time as [`homeostat_schemas::time::parse`] reads it, or how long ago: `90s`, `15m`, `2h`, `7d`.
+fn when(text: &str) -> Result<UnixMs, String> {
+    let ago = || {
+        let unit: u64 = match text.chars().last()? {
+            's' => 1_000,
+            'm' => 60_000,
+            'h' => 3_600_000,
+            'd' => homeostat_schemas::time::DAY,
+            _ => return None,
+        };
+        let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+        Some(super::out::now_ms().saturating_sub(count.checked_mul(unit)?))
+    };
+    ago().map_or_else(|| homeostat_schemas::time::parse(text).map_err(|error| format!("{error}; or how long ago, as in 15m")), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_one_clap_accepts() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn how_long_ago_is_a_time_too() {
+        let ago = when("2h").map(|at| super::super::out::now_ms() - at).unwrap_or_default();
+        assert!((7_200_000..7_260_000).contains(&ago), "{ago}");
+        assert_eq!(when("2026-11-22T13:05:00Z"), Ok(1_795_352_700_000));
+        for text in ["", "h", "-1h", "yesterday", "99999999999999999999d"] {
+            assert!(when(text).is_err(), "{text}");
+        }
+    }
+}

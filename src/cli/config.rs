@@ -1,0 +1,74 @@
+//! `homeostat config show|explain|check`: the settings, for people and machines. Secrets are never printed.
+
+use super::args::{ConfigArgs, ConfigCommand};
+use super::out::Tone;
+use super::{CliError, Context, Finish, Out};
+use crate::config::schema::Schema;
+use crate::config::show::{Explained, written};
+use crate::config::{Config, Sources};
+use serde_json::json;
+use std::path::Path;
+
+/// Runs `config show` and `config explain`.
+///
+/// # Errors
+/// A key nobody knows.
+pub fn run(context: &mut Context, args: &ConfigArgs) -> Result<Finish, CliError> {
+    match &args.command {
+        ConfigCommand::Show if context.json => context.out.pretty(&context.loaded.shown())?,
+        ConfigCommand::Show => {
+            let text = context.loaded.to_toml();
+            context.out.line(text.trim_end())?;
+        }
+        ConfigCommand::Explain { key } => explain(context, key.as_deref().unwrap_or_default())?,
+        ConfigCommand::Check { file } => return check(&mut context.out, file, context.json),
+    }
+    Ok(Finish::Fine)
+}
+
+fn explain(context: &mut Context, key: &str) -> Result<(), CliError> {
+    let entries = context.loaded.explain(key);
+    let schema = Schema::of_config();
+    if entries.is_empty() {
+        let near =
+            schema.nearest(key).map_or_else(|| "`homeostat config explain` lists all".to_owned(), |near| format!("did you mean `{near}`?"));
+        return Err(CliError::new(format!("unknown setting `{key}`")).advise(near));
+    }
+    let out = &mut context.out;
+    if context.json {
+        return entries.iter().try_for_each(|entry| out.json(entry));
+    }
+    let mut table = "";
+    for Explained { key, value, default, from, takes, meaning } in &entries {
+        let above = key.rsplit_once('.').map_or("", |(above, _)| above);
+        if above != table {
+            let about = schema.meaning(above).unwrap_or_default();
+            out.line(format!("\n{} {}", out.paint(Tone::Strong, &format!("[{above}]")), out.paint(Tone::Faint, about)))?;
+            table = above;
+        }
+        out.line(format!("{} = {}", out.paint(Tone::Strong, key), written(value)))?;
+        out.line(format!("    {meaning}"))?;
+        let story = if value == default { format!("from {from}") } else { format!("from {from}; default {}", written(default)) };
+        out.line(format!("    {}", out.paint(Tone::Faint, &format!("takes {takes}; {story}"))))?;
+    }
+    Ok(())
+}
+
+/// Runs `config check FILE`: everything that is wrong with a file, exit code 1 when something is.
+///
+/// # Errors
+/// Nobody reads any more.
+pub fn check(out: &mut Out, file: &Path, json: bool) -> Result<Finish, CliError> {
+    let checked = Config::load(&Sources::of_file(file.to_owned()));
+    let problems = checked.as_ref().err().map(|error| error.problems.as_slice()).unwrap_or_default();
+    if json {
+        let told = problems.iter().map(|problem| json!({ "key": problem.key, "problem": problem.to_string() }));
+        out.json(&json!({ "file": file.display().to_string(), "ok": checked.is_ok(), "problems": told.collect::<Vec<_>>() }))?;
+    } else if let Ok(loaded) = &checked {
+        out.line(format!("{}: fine, {} settings", file.display(), loaded.assignments.len()))?;
+    } else {
+        problems.iter().try_for_each(|problem| out.line(problem.to_string()))?;
+    }
+    out.flush()?;
+    Ok(if checked.is_ok() { Finish::Fine } else { Finish::Failed })
+}

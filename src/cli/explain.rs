@@ -1,0 +1,192 @@
+//! `homeostat explain ID`: all about one alert, from the store, or from the log where there is no store.
+
+use super::args::ExplainArgs;
+use super::out::{Tone, plain};
+use super::tail::readable::{local, short, status, tone};
+use super::{CliError, Context, Finish, Out, bus};
+use crate::config::Config;
+use crate::feed;
+use crate::store::{AlertRecord, CommandRecord, IncidentRecord, OutcomeRecord, Store};
+use homeostat_nats::{Reader, ReaderError, ReaderOptions};
+use homeostat_schemas::{Alert, Command, Content, Position, Rule, State};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Messages and commands of one incident that are shown.
+const SHOWN_MAX: usize = 1_000;
+/// How long to wait for a message of a kind that the log may not hold at all.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Runs the command.
+///
+/// # Errors
+/// Nobody knows the id, or neither store nor log can be asked.
+pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, CliError> {
+    let mut trouble = None;
+    let mut found = match stored(context.config(), &args.id).await {
+        Ok(found) => found,
+        Err(error) => {
+            trouble = Some(error);
+            None
+        }
+    };
+    if found.is_none() {
+        match logged(context, &args.id).await {
+            Ok(logged) => found = logged,
+            // Without a bus, what the store does not know nobody knows; but say why nobody could be asked.
+            Err(error) => trouble = trouble.or(Some(error)),
+        }
+    }
+    let Some(incident) = found else {
+        let unknown = CliError::new(format!("no alert and no incident with the id `{}`", plain(&args.id)));
+        return Err(match trouble {
+            Some(error) => unknown.advise(format!("not everything could be asked ({})", error.chain())),
+            None => unknown.advise("`homeostat tail alerts --since 1d --json` shows ids; older ones may have been deleted"),
+        });
+    };
+    if context.json {
+        context.out.pretty(&incident)?;
+    } else {
+        tell(&mut context.out, &incident)?;
+    }
+    Ok(Finish::Fine)
+}
+
+async fn stored(config: &Config, id: &str) -> Result<Option<IncidentRecord>, CliError> {
+    // Looking must not make a database where there is none.
+    if config.database.url.is_none() && !config.data_dir.join(crate::store::SQLITE_FILE).exists() {
+        return Ok(None);
+    }
+    let store = Store::connect(&config.database, &config.data_dir).await?;
+    let found = store.alert(id).await;
+    store.close().await;
+    Ok(found?)
+}
+
+/// The same from the log: everything that names the incident, in one pass over alerts, commands and outcomes.
+async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, CliError> {
+    let log = bus::log(context).await?;
+    let root = bus::root(context.config())?;
+    let last = log.bounds().await?.last;
+    let filters = ["alert.>", "command.>", "outcome.>"].map(|kind| format!("{root}.{kind}")).to_vec();
+    let mut alerts: Vec<Alert> = Vec::new();
+    let mut commands: Vec<CommandRecord> = Vec::new();
+    let mut incident = None;
+    for pass in 0..2 {
+        let mut reader = Reader::open(&log, 1, ReaderOptions { filters: filters.clone(), ..ReaderOptions::default() }).await?;
+        let mut position: Position = 0;
+        while position < last {
+            let entries = match tokio::time::timeout(QUIET, reader.next()).await {
+                Ok(Ok(entries)) => entries,
+                Ok(Err(ReaderError::Overtaken { .. })) => continue,
+                Ok(Err(error)) => return Err(error.into()),
+                // Nothing more of these kinds.
+                Err(_) => break,
+            };
+            for entry in entries {
+                position = entry.seq;
+                let delivery = feed::decode(&root, &entry);
+                match (delivery.content, pass, &incident) {
+                    (Content::Alert(alert), 0, None) if alert.id == id || alert.incident == id => incident = Some(alert.incident.clone()),
+                    (Content::Alert(alert), 1, Some(incident)) if alert.incident == *incident && alerts.len() < SHOWN_MAX => {
+                        alerts.push(*alert)
+                    }
+                    (Content::Command(command), 1, Some(incident)) if command.incident == *incident && commands.len() < SHOWN_MAX => {
+                        commands.push(CommandRecord { number: entry.seq, command: *command, outcomes: Vec::new() });
+                    }
+                    (Content::Outcome(outcome), 1, _) => {
+                        let record = commands.iter_mut().find(|record| record.command.id == outcome.command);
+                        if let Some(record) = record.filter(|record| record.outcomes.len() < SHOWN_MAX) {
+                            record.outcomes.push(OutcomeRecord { position: entry.seq, logged_ms: delivery.at, outcome });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if reader.pending() == 0 || (pass == 0 && incident.is_some()) {
+                break;
+            }
+        }
+        if incident.is_none() {
+            return Ok(None);
+        }
+    }
+    let resolved = alerts.iter().rev().find(|alert| alert.state == State::Resolved).cloned();
+    let Some(alert) = alerts.iter().rev().find(|alert| alert.state == State::Firing).or(resolved.as_ref()).cloned() else {
+        return Ok(None);
+    };
+    let record =
+        AlertRecord { number: 0, opened_ms: alert.since_ms, resolved_ms: resolved.as_ref().map(|alert| alert.at_ms), alert, resolved };
+    Ok(Some(IncidentRecord { record, messages: alerts, commands }))
+}
+
+fn tell(out: &mut Out, incident: &IncidentRecord) -> Result<(), CliError> {
+    let AlertRecord { opened_ms, resolved_ms, alert, resolved, .. } = &incident.record;
+    let rule = out.paint(tone(alert), &format!("{} {}", plain(&alert.rule), alert.severity));
+    out.line(format!("{rule}  {}  {}", plain(&alert.service), plain(&alert.summary)))?;
+    if let Some(rule) = Rule::by_name(&alert.rule) {
+        out.line(format!("  {}", rule.meaning))?;
+    }
+    let ended = resolved_ms.map_or_else(|| "still open".to_owned(), |at| format!("resolved {}", local(at)));
+    out.line(format!("  began {}, {ended}", local(*opened_ms)))?;
+    out.line(format!("  incident {}, alert {}", plain(&alert.incident), plain(&alert.id)))?;
+    if let Some(trace) = &alert.trace {
+        out.line(format!("  trace {}", plain(trace)))?;
+    }
+    table(out, "labels", alert.labels.iter().map(|(key, value)| (key, value.clone())))?;
+    table(out, "evidence", alert.evidence.iter().map(|(key, value)| (key, said(value))))?;
+    if let Some(resolved) = resolved {
+        table(out, "evidence when it resolved", resolved.evidence.iter().map(|(key, value)| (key, said(value))))?;
+    }
+    list(out, "caused by", &alert.cause)?;
+    list(out, "what to do", &alert.advice)?;
+    if !incident.commands.is_empty() {
+        heading(out, "commands")?;
+    }
+    incident.commands.iter().try_for_each(|record| command(out, &record.command, &record.outcomes))
+}
+
+fn heading(out: &mut Out, text: &str) -> Result<(), CliError> {
+    let text = out.paint(Tone::Strong, text);
+    out.line(format!("\n{text}"))
+}
+
+fn table<'a>(out: &mut Out, title: &str, rows: impl Iterator<Item = (&'a String, String)>) -> Result<(), CliError> {
+    let rows: BTreeMap<_, _> = rows.collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    heading(out, title)?;
+    let width = rows.keys().map(|key| key.chars().count()).max().unwrap_or_default();
+    rows.iter().try_for_each(|(key, value)| out.line(format!("  {:<width$}  {}", plain(key), plain(value))))
+}
+
+fn list(out: &mut Out, title: &str, items: &[String]) -> Result<(), CliError> {
+    if items.is_empty() {
+        return Ok(());
+    }
+    heading(out, title)?;
+    items.iter().try_for_each(|item| out.line(format!("  {}", plain(item))))
+}
+
+fn said(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn command(out: &mut Out, command: &Command, outcomes: &[OutcomeRecord]) -> Result<(), CliError> {
+    let action = out.paint(Tone::Strong, &plain(&command.action));
+    out.line(format!(
+        "  {} {action} {}, try {}, id {}",
+        local(command.issued_ms),
+        plain(&command.target),
+        command.attempt,
+        plain(&command.id)
+    ))?;
+    for OutcomeRecord { logged_ms, outcome, .. } in outcomes {
+        let (tone, word) = status(outcome.status);
+        let word = out.paint(tone, word);
+        out.line(format!("    {} {word} {}", local(*logged_ms), short(outcome.detail.as_deref().unwrap_or_default())))?;
+    }
+    Ok(())
+}

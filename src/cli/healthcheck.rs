@@ -1,0 +1,79 @@
+//! `homeostat healthcheck`: asks a gateway whether it is ready; exit code 0 or 1. For containers, where no other HTTP client is.
+
+use super::args::HealthcheckArgs;
+use super::{CliError, Context, Finish};
+use crate::config::Config;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Of an answer, no more is read.
+const ANSWER_MAX: u64 = 64 * 1024;
+
+/// Runs the command.
+///
+/// # Errors
+/// The gateway does not answer.
+pub async fn run(context: &mut Context, args: &HealthcheckArgs) -> Result<Finish, CliError> {
+    let (url, status) = ask(args, context.config()).await?;
+    let ready = (200..300).contains(&status);
+    if context.json {
+        context.out.json(&json!({ "url": url, "status": status, "ready": ready }))?;
+    } else {
+        context.out.line(format!("{}: {status}", if ready { "ready" } else { "not ready" }))?;
+    }
+    Ok(if ready { Finish::Fine } else { Finish::Failed })
+}
+
+/// Asks; whom, and the status of the answer.
+///
+/// # Errors
+/// There was no answer.
+pub async fn ask(args: &HealthcheckArgs, config: &Config) -> Result<(String, u16), CliError> {
+    let url = args.url.clone().unwrap_or_else(|| format!("http://{}/readyz", gateway(config)));
+    let within = Duration::from_millis(args.timeout_ms);
+    let late =
+        |_| CliError::new(format!("{url} did not answer within {} ms", args.timeout_ms)).advise("see whether `homeostat up` runs there");
+    let status = tokio::time::timeout(within, get(&url)).await.map_err(late)??;
+    Ok((url, status))
+}
+
+/// Where the gateway listens: what a running system says, else the settings. An address that means "every interface" is asked here.
+#[must_use]
+pub fn gateway(config: &Config) -> String {
+    let said =
+        std::fs::read_to_string(config.data_dir.join(super::up::FILE)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let said = said.and_then(|up| up.get("gateway")?.as_str().map(|address| address.trim_start_matches("http://").to_owned()));
+    let listen = said.unwrap_or_else(|| config.gateway.listen.clone());
+    match listen.rsplit_once(':') {
+        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => listen,
+    }
+}
+
+/// The status of a GET over plain HTTP/1.1.
+async fn get(url: &str) -> Result<u16, CliError> {
+    let bad = || CliError::new(format!("`{url}` cannot be asked")).advise("write http://host:port/path");
+    let rest = url.strip_prefix("http://").ok_or_else(bad)?;
+    let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if host.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(bad());
+    }
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let address = if has_port { host.to_owned() } else { format!("{host}:80") };
+    let away =
+        |why: std::io::Error| CliError::new(format!("{url} does not answer")).because(why).advise("see whether `homeostat up` runs there");
+    let mut stream = TcpStream::connect(&address).await.map_err(away)?;
+    let request =
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeostat-healthcheck\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(away)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX).read_to_end(&mut answer).await.map_err(away)?;
+    let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split_whitespace().nth(1)).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| CliError::new(format!("{url} does not speak HTTP")))
+}

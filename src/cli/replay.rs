@@ -1,0 +1,45 @@
+//! `homeostat replay` and `homeostat record`: what is common to their output.
+
+use crate::replay::run::Summary;
+
+/// What is told on standard error when a replay is over, and whether all was well.
+#[must_use]
+pub fn verdict(summary: &Summary) -> (String, bool) {
+    use std::fmt::Write as _;
+    let mut text = format!("{} messages, {} alerts and commands", summary.messages, summary.said);
+    let mut well = true;
+    // Writing to a String cannot fail.
+    if summary.bad > 0 {
+        well = false;
+        let _ = write!(text, "; {} lines could not be read:", summary.bad);
+        for reason in &summary.reasons {
+            let _ = write!(text, "\n  {reason}");
+        }
+    }
+    if let Some(promise) = &summary.broken_promise {
+        well = false;
+        let _ = write!(text, "\na promise did not hold: {promise}");
+    }
+    if let Some(verdict) = &summary.verdict {
+        if verdict.holds() {
+            let _ = write!(text, "\nverified: {} recorded outputs, all the same byte for byte", verdict.same);
+        } else {
+            well = false;
+            let _ = write!(
+                text,
+                "\nnot the same: {} of {} recorded outputs are; {} differ, {} are missing, {} unexplained, {} doubled, {} out of order",
+                verdict.same, verdict.recorded, verdict.different, verdict.missing, verdict.unexplained, verdict.doubled, verdict.out_of_order
+            );
+            for told in &verdict.told {
+                let _ = write!(text, "\n  {told}");
+            }
+        }
+        if verdict.before > 0 {
+            let _ = write!(text, "\n{} outputs were decided on messages before the recording and could not be compared", verdict.before);
+        }
+        if verdict.pending > 0 {
+            let _ = write!(text, "\n{} outputs of the last messages had not been recorded yet", verdict.pending);
+        }
+    }
+    (text, well)
+}
