@@ -7,7 +7,7 @@ use crate::metrics::HttpLabels;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
 use std::time::Instant;
@@ -37,6 +37,10 @@ pub(super) async fn around(request: ServiceRequest, next: Next<impl MessageBody 
         response = response.into_response(Problem::new(status, "the request cannot be understood").error_response());
     }
     secure(response.headers_mut());
+    // Its body was not read, so that nobody can tell where the next request begins: say so before the connection is closed.
+    if method == "POST" && matches!(status.as_u16(), 405 | 408 | 413..=415 | 503) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     if let Some(gate) = gate {
         let pattern = response.request().match_pattern();
         let route = ENDPOINTS.iter().map(|endpoint| endpoint.path).find(|path| pattern.as_deref() == Some(path));

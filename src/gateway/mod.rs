@@ -21,10 +21,10 @@
 //! - G-4 Every request ends within its deadline, and every error is a problem that says what to do and nothing of the inside.
 
 pub mod actor;
-mod api;
+pub mod api;
 mod body;
 pub mod config;
-mod events;
+pub mod events;
 mod layer;
 pub mod openapi;
 mod probes;
@@ -32,7 +32,7 @@ pub mod problem;
 mod publish;
 pub mod readiness;
 pub mod routes;
-mod stream;
+pub mod stream;
 mod traces;
 
 pub use actor::{GatewayActor, GatewayHandle};

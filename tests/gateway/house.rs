@@ -1,0 +1,129 @@
+//! A gateway with everything it needs, on free ports, in a directory of its own.
+
+use super::client::Client;
+use homeostat::config::DatabaseConfig;
+use homeostat::feed::{Chunk, decode};
+use homeostat::gateway::{GatewayActor, GatewayConfig, GatewayHandle, GatewayState, Readiness};
+use homeostat::metrics::Metrics;
+use homeostat::roster::Slots;
+use homeostat::store::Store;
+use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, Log, Reader, ReaderOptions};
+use homeostat_schemas::{Content, Delivery, Event, Root};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+use tokio::sync::{broadcast, watch};
+
+pub struct House {
+    pub gateway: GatewayHandle,
+    pub readiness: Arc<Readiness>,
+    pub live: broadcast::Sender<Chunk>,
+    pub log: Option<Log>,
+    pub runtime: Runtime,
+    pub bus_down: watch::Sender<Option<Log>>,
+    system: actix::System,
+    embedded: Option<Embedded>,
+    _dir: tempfile::TempDir,
+}
+
+impl House {
+    /// Without a bus.
+    pub fn alone(change: impl FnOnce(&mut GatewayConfig)) -> House {
+        House::build(false, change)
+    }
+
+    /// With a bus of its own.
+    pub fn with_bus(change: impl FnOnce(&mut GatewayConfig)) -> House {
+        House::build(true, change)
+    }
+
+    fn build(bus: bool, change: impl FnOnce(&mut GatewayConfig)) -> House {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let (embedded, log) = if bus {
+            let (embedded, log) = runtime.block_on(start_bus(dir.path().join("bus")));
+            (Some(embedded), Some(log))
+        } else {
+            (None, None)
+        };
+        let (sender, system) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runner = actix::System::new();
+            sender.send(actix::System::current()).unwrap();
+            runner.run().unwrap();
+        });
+        let system = system.recv().unwrap();
+        let mut config = GatewayConfig { listen: "127.0.0.1:0".to_owned(), workers: 2, ..GatewayConfig::default() };
+        change(&mut config);
+        let (live, _) = broadcast::channel(16);
+        let (bus_down, log_receiver) = watch::channel(log.clone());
+        let readiness = Arc::new(Readiness::default());
+        readiness.bus(bus);
+        let gateway = runtime.block_on(async {
+            let store = Store::connect(&DatabaseConfig::default(), dir.path()).await.unwrap();
+            let state = GatewayState {
+                log: log_receiver,
+                slots: Slots::default(),
+                store,
+                metrics: Arc::new(Metrics::default()),
+                root: Root::default(),
+                readiness: readiness.clone(),
+                live: live.clone(),
+            };
+            GatewayActor::run(&system, config, state).await.unwrap()
+        });
+        House { gateway, readiness, live, log, runtime, bus_down, system, embedded, _dir: dir }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::to(&self.gateway.address())
+    }
+
+    /// How many messages the log has taken.
+    pub fn last(&self) -> u64 {
+        self.runtime.block_on(self.log.as_ref().unwrap().bounds()).unwrap().last
+    }
+
+    /// Everything on the log from a position on.
+    pub fn read(&self, from: u64) -> Vec<Delivery> {
+        let (log, last) = (self.log.as_ref().unwrap(), self.last());
+        self.runtime.block_on(async {
+            let mut reader = Reader::open(log, from, ReaderOptions::default()).await.unwrap();
+            let mut deliveries: Vec<Delivery> = Vec::new();
+            while deliveries.last().is_none_or(|delivery| delivery.position < last) {
+                deliveries.extend(reader.next().await.unwrap().iter().map(|entry| decode(&Root::default(), entry)));
+            }
+            deliveries
+        })
+    }
+
+    /// All good events on the log from a position on; a bad one fails the test.
+    pub fn events(&self, from: u64) -> Vec<Event> {
+        let each = self.read(from).into_iter().flat_map(|delivery| match delivery.content {
+            Content::Events(events) => events,
+            other => panic!("{other:?}"),
+        });
+        each.map(Result::unwrap).collect()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.runtime.block_on(async {
+            self.gateway.stop().await;
+            if let Some(embedded) = self.embedded.take() {
+                embedded.stop().await;
+            }
+        });
+        self.system.stop();
+    }
+}
+
+async fn start_bus(data_dir: PathBuf) -> (Embedded, Log) {
+    let tools = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".tools");
+    let config = EmbeddedConfig { data_dir, tools_dir: Some(tools), ..EmbeddedConfig::default() };
+    let embedded = Embedded::start(config).await.unwrap();
+    let bus = Bus::connect(&embedded.bus_config(&BusConfig::default())).await.unwrap();
+    let log = bus.ensure_log().await.unwrap();
+    (embedded, log)
+}
