@@ -8,11 +8,13 @@ use crate::system::told;
 use homeostat_nats::async_nats::jetstream::kv;
 use homeostat_nats::{Log, Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::{Content, Delivery, Root, State};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// How often the statistics of queries are kept.
 const KEEP_QUERIES: Duration = Duration::from_secs(30);
+/// How often history that is too old is deleted.
+const RETAIN: Duration = Duration::from_secs(3600);
 /// The pause after a failure, doubling up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -62,11 +64,17 @@ impl Projector {
         let mut reader = Reader::open(&self.log, from, ReaderOptions { filters, ..ReaderOptions::default() }).await?;
         let mut keep = tokio::time::interval(KEEP_QUERIES);
         keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut retain = tokio::time::interval(RETAIN);
         loop {
             let entries = tokio::select! {
                 entries = reader.next() => entries,
                 _ = keep.tick() => {
                     self.keep_queries().await;
+                    continue;
+                }
+                _ = retain.tick() => {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+                    self.store.retain(now).await?;
                     continue;
                 }
             };

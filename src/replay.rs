@@ -10,6 +10,7 @@
 
 pub mod compare;
 pub mod recording;
+pub mod run;
 pub mod verify;
 
 use crate::outputs::wire;

@@ -32,6 +32,10 @@ pub struct ShellConfig {
     pub backoff_ms: u64,
     /// The longest pause before a restart.
     pub backoff_max_ms: u64,
+    /// How often the process that works says so, milliseconds.
+    pub lease_renew_ms: u64,
+    /// A standby takes over when it has heard nothing for so long, milliseconds.
+    pub lease_patience_ms: u64,
     /// How long a graceful stop may take before the process ends all the same, seconds.
     pub stop_deadline_s: u64,
 }
@@ -46,6 +50,8 @@ impl Default for ShellConfig {
             restart_window_s: 60,
             backoff_ms: 10,
             backoff_max_ms: 5_000,
+            lease_renew_ms: 500,
+            lease_patience_ms: 2_000,
             stop_deadline_s: 20,
         }
     }

@@ -32,6 +32,9 @@ const LIVE: usize = 64;
 const RETRY: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// How often readiness asks the database.
+const DATABASE_EVERY: Duration = Duration::from_secs(2);
+
 /// Why the system ended otherwise than it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {
@@ -66,7 +69,7 @@ pub enum SystemError {
 /// Where everything is, for people.
 #[derive(Debug, Clone)]
 pub struct Where {
-    /// The gateway's address.
+    /// The gateway's base URL.
     pub gateway: String,
     /// The bus, without credentials.
     pub nats: String,
@@ -134,7 +137,7 @@ pub async fn up(config: Config, mut stop: watch::Receiver<bool>, announce: impl 
         (None, None) => return Err(SystemError::Start("no bus".to_owned())),
     };
     announce(&Where {
-        gateway: gateway.address(),
+        gateway: format!("http://{}", gateway.address()),
         nats: homeostat_nats::connect::public_url(&bus_config.url),
         embedded: embedded.is_some(),
         database: store.public_url(),
@@ -204,9 +207,18 @@ async fn open(config: &BusConfig, stop: &mut watch::Receiver<bool>) -> Result<Op
 /// Says to readiness, for as long as it is let, how the bus and the actors are.
 async fn watch_bus(shared: &Shared, log: &Log, readiness: &Readiness) {
     let mut every = tokio::time::interval(Duration::from_millis(250));
+    let mut database = tokio::time::interval(DATABASE_EVERY);
+    database.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let state = log.bus().state();
     loop {
-        every.tick().await;
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = database.tick() => {
+                // The store has its own deadline.
+                readiness.database(shared.store.ping().await.ok());
+                continue;
+            }
+        }
         let connected = state.borrow().phase == homeostat_nats::Phase::Connected;
         readiness.bus(connected);
         let conditions = shared.slots.conditions();
@@ -220,7 +232,8 @@ async fn watch_bus(shared: &Shared, log: &Log, readiness: &Readiness) {
 
 /// Takes its turn at the work until told to stop.
 async fn work(shared: &Shared, log: &Log, readiness: &Readiness) -> Result<(), SystemError> {
-    let lease = Lease::start(log, "owner", &LeaseConfig::default())?;
+    let config = &shared.config.shell;
+    let lease = Lease::start(log, "owner", &LeaseConfig { renew_ms: config.lease_renew_ms, patience_ms: config.lease_patience_ms })?;
     let mut stop = shared.stop.clone();
     let mut pause = RETRY;
     let result = loop {
@@ -228,7 +241,8 @@ async fn work(shared: &Shared, log: &Log, readiness: &Readiness) -> Result<(), S
         shared.metrics.active.set(0);
         let held = tokio::select! {
             () = told(&mut stop) => break Ok(()),
-            held = lease.held() => held,
+            held = lease.held(), if !without_lease() => held,
+            () = std::future::ready(()), if without_lease() => Some(0),
         };
         if held.is_none() {
             break Err(SystemError::Start("the lease ended".to_owned()));
@@ -322,7 +336,7 @@ async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<Turn, TurnE
     let mut owner = lease.state();
     let turn = tokio::select! {
         () = told(&mut whole) => Ok(Turn::Stopped),
-        _ = owner.wait_for(|state| !matches!(state, LeaseState::Held { .. })) => {
+        _ = owner.wait_for(|state| !matches!(state, LeaseState::Held { .. })), if !without_lease() => {
             tracing::warn!("the lease is lost; standing by");
             Ok(Turn::Lost)
         }
@@ -363,11 +377,23 @@ async fn start(log: &Log, root: &Root) -> Result<Position, BusError> {
 
 /// The chaos tests prove that the fence matters by taking it away.
 fn fence() -> Fence {
-    if std::env::var_os("HOMEOSTAT_TEST_FENCE").is_some_and(|value| value == "off") { Fence::Off } else { Fence::On }
+    if off("HOMEOSTAT_TEST_FENCE") { Fence::Off } else { Fence::On }
+}
+
+/// The chaos tests let two processes believe that they own the log, to prove that the fence alone keeps them apart.
+fn without_lease() -> bool {
+    off("HOMEOSTAT_TEST_LEASE")
+}
+
+fn off(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value == "off")
 }
 
 /// An actix system on a thread of its own: shells and the gateway get their arbiters from it.
-async fn actix_system() -> Result<System, SystemError> {
+///
+/// # Errors
+/// When no thread can be had.
+pub async fn actix_system() -> Result<System, SystemError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let spawned = std::thread::Builder::new().name("actix".to_owned()).spawn(move || {
         let runner = System::new();

@@ -39,7 +39,7 @@ pub struct TelemetryConfig {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         TelemetryConfig {
-            log: "info".to_owned(),
+            log: "info,async_nats=warn".to_owned(),
             log_format: LogFormat::Auto,
             otlp_endpoint: None,
             sample_ratio: 1.0,
