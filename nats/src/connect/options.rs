@@ -39,7 +39,7 @@ pub(super) async fn options(config: &BusConfig) -> Result<ConnectOptions, BusErr
             options = options.user_and_password(user.clone(), password.unwrap_or_default());
         }
         (None, Some(_)) => return Err(unusable("user", "a password needs a user".to_owned())),
-        (None, None) => {}
+        (None, None) => options = in_url(options, config)?,
     }
     if let Some(token) = &config.token {
         options = options.token(token.clone());
@@ -53,6 +53,18 @@ pub(super) async fn options(config: &BusConfig) -> Result<ConnectOptions, BusErr
         _ => return Err(unusable("tls.cert", "`cert` and `key` go together".to_owned())),
     }
     Ok(options.require_tls(config.tls.required))
+}
+
+/// `nats://user:password@host`, as NATS users write it: the client library reads the address and leaves the rest.
+fn in_url(options: ConnectOptions, config: &BusConfig) -> Result<ConnectOptions, BusError> {
+    let unusable = |reason: String| BusError::Config { setting: "url", reason };
+    let first = config.url.split(',').next().unwrap_or_default().trim();
+    let address: async_nats::ServerAddr = first.parse().map_err(|error: std::io::Error| unusable(error.to_string()))?;
+    Ok(match (address.username(), address.password()) {
+        (Some(user), Some(password)) => options.user_and_password(user.to_owned(), password.to_owned()),
+        (Some(token), None) => options.token(token.to_owned()),
+        (None, _) => options,
+    })
 }
 
 async fn first_line(setting: &'static str, file: &std::path::Path) -> Result<String, BusError> {
