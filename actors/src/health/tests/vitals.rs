@@ -104,6 +104,18 @@ fn a_silent_service_is_down_and_one_of_two_is_a_warning() {
 }
 
 #[test]
+fn an_instance_that_cannot_serve_does_not_colour_those_that_can() {
+    let with_db = |instance: &str, status: &str| json!({"kind": "heartbeat", "instance": instance, "up_s": 100, "interval_s": 10, "checks": [{"name": "db", "status": status}]});
+    let mut rig = rig();
+    for n in 1..=4 {
+        rig.feed([at(f64::from(n) * 10.0, with_db("a", "down")), at(f64::from(n) * 10.0, with_db("b", "up"))]);
+    }
+    let view = shop(&rig);
+    assert_eq!((ready(&view).as_str(), view.verdict.status), ("Warn 200 starting db", Status::Up));
+    assert_eq!(view.components[0].instance.as_deref(), Some("a"), "the worst comes first");
+}
+
+#[test]
 fn errors_warn_by_their_share_and_are_critical_beyond_doubt() {
     let mut rig = rig();
     let burst = |second: f64, good: usize, bad: usize| {
@@ -138,6 +150,19 @@ fn an_error_rate_without_requests_ends_after_a_minute_of_saying_nothing() {
     expect![[r#"
         1s      health.error_rate critical shop 20 of 20 requests failed in the last 60 s (100.0 %)
         121s    health.error_rate resolved shop too few requests to say: 0 in the last 60 s
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn the_minute_of_saying_nothing_begins_anew_when_there_are_requests_again() {
+    let mut rig = rig();
+    let burst = |second: f64| crate::rig::batch(second, std::iter::repeat_n(request(500), 30));
+    // Quiet from 61 s, heard again at 100 s (still failing), quiet from 160 s.
+    rig.feed([burst(1.0), burst(100.0)]).until(300.0);
+    expect![[r#"
+        1s      health.error_rate critical shop 20 of 20 requests failed in the last 60 s (100.0 %)
+        220s    health.error_rate resolved shop too few requests to say: 0 in the last 60 s
     "#]]
     .assert_eq(&rig.transcript());
 }
