@@ -175,6 +175,7 @@ impl QueryCore {
                 Some(shape) if !cached && !suppressed && shape.repeatable().is_some() && !is_left_alone(query, config) => Part::Run(Run {
                     shape: recognised.shape,
                     parent: traces::valid(query.parent.as_deref()).map_or(0, traces::span_hash),
+                    source: query.source.as_deref().map_or(0, traces::span_hash),
                     params: recognised.params,
                     end_us: query.at_ms.saturating_mul(1_000),
                     took_us: query.took_us,

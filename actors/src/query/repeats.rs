@@ -2,9 +2,10 @@
 //!
 //! Repeats are grouped by (trace, caller, shape). The caller is the path of span names from the request down to the span that
 //! sent the query, not that span's id: twelve resolvers of the same name under one request are one loop, two different
-//! functions are two callers. A query whose caller was never reported stands under that caller's id. A query without any
-//! caller belongs to its trace's request if there is exactly one, and to nobody otherwise: without a request or a caller there
-//! is no loop to point at (Sentry's detector refuses that case too).
+//! functions are two callers, and so are two lines of code, when the sender says where it sent from. A query whose caller was
+//! never reported stands under that caller's id. A query without any caller belongs to its trace's request if there is exactly
+//! one, and to nobody otherwise: without a request or a caller there is no loop to point at (Sentry's detector refuses that
+//! case too).
 
 use super::config::NPlusOneConfig;
 use super::shapes::{Params, Shape, Shapes};
@@ -137,7 +138,7 @@ pub(super) fn repeats(trace: &Trace, shapes: &Shapes, config: &NPlusOneConfig, a
         for run in runs {
             let origin = origins.entry(run.parent).or_insert_with(|| callers.origin(run.parent));
             if let Some(origin) = origin {
-                groups.entry(origin.path).or_insert_with(|| (*origin, Vec::new())).1.push(run);
+                groups.entry(mix(origin.path, run.source)).or_insert_with(|| (*origin, Vec::new())).1.push(run);
             }
         }
         for (path, (origin, runs)) in groups {
@@ -161,7 +162,7 @@ pub(super) fn repeats(trace: &Trace, shapes: &Shapes, config: &NPlusOneConfig, a
                 route,
                 count: runs.len(),
                 total_us,
-                sum_us: runs.iter().fold(0, |sum, run| sum.saturating_add(run.took_us)),
+                sum_us: sum_us(&runs),
                 distinct: distinct(&runs).0,
             });
         }
@@ -201,9 +202,14 @@ fn kind(shape: &Shape, runs: &[&Run], least: usize) -> Option<Kind> {
     }
 }
 
-/// The time during which at least one of them ran.
+/// The time during which at least one of them ran, and never more than all of them took together.
+///
+/// Ends are known in whole milliseconds: of executions shorter than that, sent one after the other, several seem to run at
+/// once. So each may have ended up to a millisecond later than it says.
 fn union_us(runs: &[&Run]) -> u64 {
-    let mut spans: Vec<(u64, u64)> = runs.iter().map(|run| (run.end_us.saturating_sub(run.took_us), run.end_us)).collect();
+    const BLUR_US: u64 = 999;
+    let mut spans: Vec<(u64, u64)> =
+        runs.iter().map(|run| (run.end_us.saturating_sub(run.took_us), run.end_us.saturating_add(BLUR_US))).collect();
     spans.sort_unstable();
     let mut total = 0u64;
     let mut until = 0;
@@ -211,5 +217,9 @@ fn union_us(runs: &[&Run]) -> u64 {
         total = total.saturating_add(end.saturating_sub(start.max(until)));
         until = until.max(end);
     }
-    total
+    total.min(sum_us(runs))
+}
+
+fn sum_us(runs: &[&Run]) -> u64 {
+    runs.iter().fold(0, |sum, run| sum.saturating_add(run.took_us))
 }

@@ -3,6 +3,7 @@
 
 mod advised;
 mod labelled;
+mod loops;
 mod privacy;
 mod roles;
 mod stories;

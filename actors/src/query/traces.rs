@@ -23,6 +23,8 @@ pub(super) struct Run {
     pub(super) shape: u32,
     /// The caller's span, hashed; 0 when nobody said.
     pub(super) parent: u64,
+    /// Where in the code it was sent, hashed; 0 when nobody said.
+    pub(super) source: u64,
     pub(super) params: Params,
     pub(super) end_us: u64,
     pub(super) took_us: u64,
