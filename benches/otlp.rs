@@ -21,7 +21,9 @@ fn otlp(criterion: &mut Criterion) {
     for (name, encoding, body) in BODIES {
         let Ok(batch) = decode(encoding, body) else { continue };
         group.throughput(Throughput::Elements(batch.spans.len() as u64));
-        group.bench_function(format!("decode/{name}"), |bencher| bencher.iter(|| decode(encoding, black_box(body)).map(|batch| batch.spans.len())));
+        group.bench_function(format!("decode/{name}"), |bencher| {
+            bencher.iter(|| decode(encoding, black_box(body)).map(|batch| batch.spans.len()))
+        });
         group.bench_function(format!("decode_and_map/{name}"), |bencher| {
             bencher.iter(|| decode(encoding, black_box(body)).map(|batch| mapper.map(&batch, NOW).groups.len()));
         });

@@ -79,6 +79,11 @@ fn liveness_needs_nothing_and_readiness_says_what_is_missing() {
     let bus = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "bus").unwrap();
     assert_eq!(bus["level"], "fail");
     assert_problem(&client.get("/readyz/shop", &[]), 503);
+    house.readiness.bus(true);
+    house.readiness.standby(true);
+    (0..2).for_each(|_| house.readiness.database(Some(std::time::Duration::ZERO)));
+    let answer = client.get("/readyz", &[]);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ready\n"));
     client.head("HEAD /livez", &[]);
     assert_eq!(client.answer_head().status, 200);
 }
@@ -111,7 +116,9 @@ fn every_error_is_a_problem() {
 fn the_api_answers_from_history_while_no_actor_runs() {
     let house = House::alone(|_| {});
     let mut client = house.client();
-    for path in ["/api/v1/alerts", "/api/v1/alerts?all&limit=5&severity=critical", "/api/v1/commands", "/api/v1/commands?all", "/api/v1/queries"] {
+    for path in
+        ["/api/v1/alerts", "/api/v1/alerts?all&limit=5&severity=critical", "/api/v1/commands", "/api/v1/commands?all", "/api/v1/queries"]
+    {
         let answer = client.get(path, &[]);
         assert_eq!((answer.status, answer.json()), (200, json!([])), "{path}");
     }
@@ -281,7 +288,8 @@ fn events_of_all_kinds_and_services_arrive_and_literals_do_not() {
     assert!(events.iter().any(|event| event.service() == "a\r\n\0b.*>"));
     let all = format!("{events:?}");
     assert!(!all.contains("canary") && !all.contains("4711"), "{all}");
-    let params: Vec<_> = events.iter().filter_map(|event| if let Event::Query(query) = event { query.params.clone() } else { None }).collect();
+    let params: Vec<_> =
+        events.iter().filter_map(|event| if let Event::Query(query) = event { query.params.clone() } else { None }).collect();
     assert!(params.len() == 2 && params[0] == params[1], "the same question asked again can be told");
 
     let lines = format!("{query}\n{strange}\n");
@@ -314,7 +322,8 @@ fn the_same_events_twice_are_two_unless_their_sender_says_otherwise() {
 #[test]
 fn the_stream_says_what_happens_and_what_was_missed() {
     let house = House::with_bus(|_| {});
-    let alert = |number: u32| Alert { id: format!("alert-{number}"), rule: "query.slow".into(), service: "shop".into(), ..Alert::default() };
+    let alert =
+        |number: u32| Alert { id: format!("alert-{number}"), rule: "query.slow".into(), service: "shop".into(), ..Alert::default() };
     let mut live = house.client();
     live.head("GET /api/v1/stream", &[]);
     assert_eq!(live.answer_head().header("content-type"), Some("text/event-stream"));
@@ -363,4 +372,36 @@ fn it_does_not_start_beyond_loopback_unless_told_so() {
     let config = GatewayConfig { listen: "0.0.0.0:0".to_owned(), ..GatewayConfig::default() };
     let error = config.addresses().unwrap_err();
     assert!(matches!(error, GatewayError::Remote { .. }) && error.to_string().contains("insecure_allow_remote"), "{error}");
+}
+
+#[test]
+fn a_watched_service_is_as_ready_as_its_mind_says() {
+    use homeostat_actors::core::{Core, Settings};
+    use homeostat_actors::health::{HealthConfig, HealthCore};
+    let house = House::alone(|_| {});
+    let view = |up_s: f64| {
+        let mut mind = homeostat_actors::driver::Driver::<HealthCore>::new("test", Settings::<HealthConfig>::default());
+        let heartbeat = json!({"kind": "heartbeat", "service": "shop/eu", "at_ms": 1_000, "up_s": up_s, "interval_s": 10,
+            "checks": [{"name": "db", "status": "up", "took_us": 1500}]});
+        let event = Event::from_json(heartbeat.to_string().as_bytes()).unwrap();
+        let content = Content::Events(vec![Ok(event)]);
+        mind.step(&Delivery { position: 1, at: 1_000, subject: String::new(), content, context: TraceContext::default() });
+        mind
+    };
+    for (up_s, status, word) in [(5.0, 503, "fail"), (500.0, 200, "pass")] {
+        let mind = Arc::new(std::sync::Mutex::new(view(up_s)));
+        house.slots.health.fill(Some(Arc::new(move || {
+            let view: <HealthCore as Core>::View = mind.lock().unwrap().view();
+            Box::pin(async move { Some(view) })
+        })));
+        let mut client = house.client();
+        let plain = client.get("/readyz/shop%2Feu", &[]);
+        assert_eq!((plain.status, plain.header("content-type")), (status, Some("application/json")), "{}", plain.text());
+        assert_eq!(plain.json()["http"], status);
+        let health = client.get("/readyz/shop%2Feu", &[("accept", "text/html, application/health+json;q=0.9")]);
+        assert_eq!((health.status, health.header("content-type")), (status, Some("application/health+json")));
+        assert_eq!((&health.json()["status"], &health.json()["checks"]["db"][0]["observedUnit"]), (&json!(word), &json!("ms")));
+        assert_problem(&client.get("/readyz/till", &[]), 404);
+        assert_problem(&client.get(&format!("/readyz/{}", "x".repeat(100)), &[]), 404);
+    }
 }

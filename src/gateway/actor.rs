@@ -98,17 +98,15 @@ impl Actor for GatewayActor {
         let gate = web::Data::new(Gate::new(self.config.clone(), self.state.clone(), self.stopping.subscribe()));
         let readiness = (self.state.readiness.clone(), self.state.store.clone(), self.stopping.subscribe());
         let config = &self.config;
-        let server = HttpServer::new(move || {
-            App::new().app_data(gate.clone()).wrap(from_fn(layer::around)).configure(routes::configure)
-        })
-        .workers(config.workers.clamp(1, 64))
-        .backlog(BACKLOG)
-        .max_connections(config.connections_max.max(1))
-        .keep_alive(KeepAlive::Timeout(Duration::from_secs(config.keep_alive_s)))
-        .client_request_timeout(Duration::from_millis(config.head_deadline_ms))
-        .shutdown_timeout(config.stop_deadline_s)
-        .disable_signals()
-        .listen(listener);
+        let server = HttpServer::new(move || App::new().app_data(gate.clone()).wrap(from_fn(layer::around)).configure(routes::configure))
+            .workers(config.workers.clamp(1, 64))
+            .backlog(BACKLOG)
+            .max_connections(config.connections_max.max(1))
+            .keep_alive(KeepAlive::Timeout(Duration::from_secs(config.keep_alive_s)))
+            .client_request_timeout(Duration::from_millis(config.head_deadline_ms))
+            .shutdown_timeout(config.stop_deadline_s)
+            .disable_signals()
+            .listen(listener);
         let result = match server {
             Ok(server) => {
                 let server = server.run();

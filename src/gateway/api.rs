@@ -161,7 +161,9 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
     if !all && let Some(view) = gate.state.slots.status.view().await {
         let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         let open = view.open.into_iter().filter(|alert| {
-            matches(&asked.service, &alert.service) && matches(&asked.rule, &alert.rule) && asked.severity.is_none_or(|s| s == alert.severity)
+            matches(&asked.service, &alert.service)
+                && matches(&asked.rule, &alert.rule)
+                && asked.severity.is_none_or(|s| s == alert.severity)
         });
         let entries = open.take(limit as usize).map(|alert| AlertEntry { alert, resolved_ms: None, number: None });
         return Ok(HttpResponse::Ok().json(entries.collect::<Vec<_>>()));
@@ -282,7 +284,12 @@ impl From<CommandRecord> for CommandEntry {
             command: record.command,
             state: None,
             outcomes: outcomes
-                .map(|outcome| OutcomeEntry { status: outcome.status, instance: outcome.instance, detail: outcome.detail, at_ms: outcome.at_ms })
+                .map(|outcome| OutcomeEntry {
+                    status: outcome.status,
+                    instance: outcome.instance,
+                    detail: outcome.detail,
+                    at_ms: outcome.at_ms,
+                })
                 .collect(),
             verdict: None,
             number: Some(record.number),
@@ -300,17 +307,14 @@ pub(super) async fn commands(gate: web::Data<Gate>, request: HttpRequest) -> Ans
         let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         let commands = view.commands.into_iter().filter(|view| {
             let command = &view.command;
-            matches(&asked.service, &command.service) && matches(&asked.action, &command.action) && matches(&asked.incident, &command.incident)
+            matches(&asked.service, &command.service)
+                && matches(&asked.action, &command.action)
+                && matches(&asked.incident, &command.incident)
         });
         return Ok(HttpResponse::Ok().json(commands.take(limit as usize).map(CommandEntry::from).collect::<Vec<_>>()));
     }
-    let filter = CommandFilter {
-        service: asked.service,
-        action: asked.action,
-        incident: asked.incident,
-        limit: Some(limit),
-        before: asked.before,
-    };
+    let filter =
+        CommandFilter { service: asked.service, action: asked.action, incident: asked.incident, limit: Some(limit), before: asked.before };
     let records = gate.state.store.commands(&filter).await.map_err(|error| database(&error))?;
     Ok(HttpResponse::Ok().json(records.into_iter().map(CommandEntry::from).collect::<Vec<_>>()))
 }
@@ -333,20 +337,23 @@ pub(super) async fn queries(gate: web::Data<Gate>, request: HttpRequest) -> Answ
     let limit = limit(asked.limit)? as usize;
     let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
     if let Some(view) = gate.state.slots.query.view().await {
-        let rows = view.queries.into_iter().filter(|row| matches(&asked.service, &row.service) && matches(&asked.fingerprint, &row.fingerprint));
+        let rows =
+            view.queries.into_iter().filter(|row| matches(&asked.service, &row.service) && matches(&asked.fingerprint, &row.fingerprint));
         return Ok(HttpResponse::Ok().json(rows.take(limit).collect::<Vec<_>>()));
     }
     let rows = gate.state.store.queries().await.map_err(|error| database(&error))?;
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
-    let rows = rows.into_iter().filter(|row| matches(&asked.service, &text(row, "service")) && matches(&asked.fingerprint, &text(row, "fingerprint")));
+    let rows = rows
+        .into_iter()
+        .filter(|row| matches(&asked.service, &text(row, "service")) && matches(&asked.fingerprint, &text(row, "fingerprint")));
     Ok(HttpResponse::Ok().json(rows.take(limit).collect::<Vec<_>>()))
 }
 
 /// The query string, checked: a parameter nobody knows is a mistake, not a filter that does nothing.
 pub(super) fn asked<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
-    web::Query::<T>::from_query(request.query_string())
-        .map(web::Query::into_inner)
-        .map_err(|_| Problem::bad_request("the query string has an unknown parameter or a value of the wrong form; see /api/v1/openapi.json"))
+    web::Query::<T>::from_query(request.query_string()).map(web::Query::into_inner).map_err(|_| {
+        Problem::bad_request("the query string has an unknown parameter or a value of the wrong form; see /api/v1/openapi.json")
+    })
 }
 
 fn flag(value: Option<&str>) -> bool {

@@ -22,7 +22,9 @@ pub(super) async fn around(request: ServiceRequest, next: Next<impl MessageBody 
     let method = method(request.method());
     let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     let mut response = if length > URI_MAX {
-        request.into_response(Problem::new(StatusCode::URI_TOO_LONG, format!("a path and its query have at most {URI_MAX} bytes")).error_response())
+        request.into_response(
+            Problem::new(StatusCode::URI_TOO_LONG, format!("a path and its query have at most {URI_MAX} bytes")).error_response(),
+        )
     } else {
         let deadline = gate.as_ref().map_or_else(Default::default, |gate| gate.config.request_deadline());
         match tokio::time::timeout(deadline, next.call(request)).await {

@@ -17,7 +17,8 @@
 //! Promises
 //! - G-1 Liveness depends on nothing but this process; readiness answers at once from what was last seen.
 //! - G-2 An intake answers 200 only after the stream has acknowledged everything it accepted.
-//! - G-3 No request costs more memory than its limit, whatever it claims or inflates to; all intake together stays within one budget.
+//! - G-3 No body costs more memory than its limit, whatever it claims or inflates to, and what is made of it is a small multiple;
+//!   the bodies of all intake together stay within one budget.
 //! - G-4 Every request ends within its deadline, and every error is a problem that says what to do and nothing of the inside.
 
 pub mod actor;

@@ -25,7 +25,8 @@ pub(super) async fn serve() -> HttpResponse {
 /// The whole description.
 #[must_use]
 pub fn document() -> Value {
-    let mut generator = SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
+    let mut generator =
+        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in ENDPOINTS {
         let mut operation = operation(endpoint.path, &mut generator);
@@ -80,8 +81,7 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
                 "Bus, database and actors, as they were seen within the last second.",
                 json!({ "200": body("They may"), "503": body("They may not") }),
             );
-            probe["parameters"] =
-                json!([{ "name": "verbose", "in": "query", "description": "Say how each part is", "allowEmptyValue": true, "schema": { "type": "string" } }]);
+            probe["parameters"] = json!([{ "name": "verbose", "in": "query", "description": "Say how each part is", "allowEmptyValue": true, "schema": { "type": "string" } }]);
             probe
         }
         "/readyz/{service}" => {
@@ -154,9 +154,7 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
 
 fn traces() -> Value {
     let binary = json!({ "schema": { "type": "string", "format": "binary", "description": "opentelemetry.proto.collector.trace.v1" } });
-    let both = |what: &str| {
-        json!({ "description": what, "content": { "application/x-protobuf": binary, "application/json": { "schema": { "type": "object" } } } })
-    };
+    let both = |what: &str| json!({ "description": what, "content": { "application/x-protobuf": binary, "application/json": { "schema": { "type": "object" } } } });
     json!({
         "tags": ["intake"],
         "summary": "OpenTelemetry traces (OTLP/HTTP)",
@@ -216,7 +214,8 @@ fn list(schema: Schema) -> Value {
 
 /// The parameters of a query string, from the type that reads it.
 fn in_query<T: JsonSchema>() -> Value {
-    let schema = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator().into_root_schema_for::<T>();
+    let schema =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator().into_root_schema_for::<T>();
     let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
     let parameters = properties.into_iter().map(|(name, mut schema)| {
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description")).unwrap_or_default();

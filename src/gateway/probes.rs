@@ -2,8 +2,8 @@
 
 use super::Gate;
 use super::problem::Problem;
-use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::health::{Level, ServiceView};
 use homeostat_schemas::event::SERVICE_MAX;
@@ -27,9 +27,7 @@ pub(super) async fn readyz(gate: web::Data<Gate>, request: HttpRequest) -> HttpR
     if has(&request, "verbose") {
         return HttpResponse::build(status).json(ready);
     }
-    HttpResponse::build(status)
-        .content_type("text/plain; charset=utf-8")
-        .body(if ready.is_ready() { "ready\n" } else { "not ready\n" })
+    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(if ready.is_ready() { "ready\n" } else { "not ready\n" })
 }
 
 /// `/readyz/{service}`: what the health mind says of a watched service.

@@ -66,11 +66,7 @@ impl Problem {
     /// 405 with the methods there are.
     pub(super) fn method_not_allowed(allow: &[Method]) -> Self {
         let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        Problem {
-            detail: format!("use {allow}").into(),
-            allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "")
-        }
+        Problem { detail: format!("use {allow}").into(), allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "") }
     }
 
     /// The status.

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_what_is_read_and_no_message_is_too_large() {
-        let query = |index: u64| Query { service: "shop".into(), statement: "x".repeat(2_000), took_us: index, at_ms: 1, ..Query::default() };
+        let query =
+            |index: u64| Query { service: "shop".into(), statement: "x".repeat(2_000), took_us: index, at_ms: 1, ..Query::default() };
         for count in [1, 15, 16, 300, 6_000] {
             let events: Vec<Event> = (0..count).map(|index| query(index).into()).collect();
             let groups = [Group { kind: EventKind::Query, service: "shop".into(), events: events.clone() }];

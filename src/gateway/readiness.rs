@@ -126,7 +126,8 @@ impl Readiness {
     #[must_use]
     pub fn ready(&self) -> Ready {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let check = |name: &str, level: Level, detail: Option<&str>| Check { name: name.to_owned(), level, detail: detail.map(str::to_owned) };
+        let check =
+            |name: &str, level: Level, detail: Option<&str>| Check { name: name.to_owned(), level, detail: detail.map(str::to_owned) };
         let mut checks = vec![
             if seen.bus { check("bus", Level::Pass, None) } else { check("bus", Level::Fail, Some("not connected")) },
             match (seen.database_ready, seen.database) {
@@ -187,13 +188,14 @@ mod tests {
         let readiness = Readiness::default();
         let good = Some(Duration::from_millis(1));
         assert_eq!(level(&readiness, "database"), Level::Fail);
-        let story: Vec<Level> = [good, good, None, None, good, None, None, None, good, good, Some(Duration::from_millis(600)), Some(Duration::from_secs(5))]
-            .into_iter()
-            .map(|answer| {
-                readiness.database(answer);
-                level(&readiness, "database")
-            })
-            .collect();
+        let story: Vec<Level> =
+            [good, good, None, None, good, None, None, None, good, good, Some(Duration::from_millis(600)), Some(Duration::from_secs(5))]
+                .into_iter()
+                .map(|answer| {
+                    readiness.database(answer);
+                    level(&readiness, "database")
+                })
+                .collect();
         use Level::{Fail, Pass, Warn};
         assert_eq!(story, [Fail, Pass, Warn, Warn, Pass, Warn, Warn, Fail, Fail, Pass, Warn, Warn]);
     }

@@ -53,11 +53,18 @@ pub(super) async fn events(gate: web::Data<Gate>, request: HttpRequest) -> Resul
     let StreamQuery { service } = asked(&request)?;
     let last = match request.headers().get("last-event-id") {
         Some(id) => Some(
-            id.to_str().ok().and_then(|id| id.parse::<u64>().ok()).ok_or_else(|| Problem::bad_request("Last-Event-ID: the id of an event"))?,
+            id.to_str()
+                .ok()
+                .and_then(|id| id.parse::<u64>().ok())
+                .ok_or_else(|| Problem::bad_request("Last-Event-ID: the id of an event"))?,
         ),
         None => None,
     };
-    let place = gate.clients.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many clients follow the stream; come back later"))?;
+    let place = gate
+        .clients
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Problem::unavailable("too many clients follow the stream; come back later"))?;
     let source = source(&gate, last).await?;
     let mut keep_alive = tokio::time::interval(Duration::from_secs(gate.config.stream_keep_alive_s.max(1)));
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -84,7 +91,8 @@ async fn source(gate: &Gate, last: Option<u64>) -> Result<Source, Problem> {
     let filters = ["alert.>", "command.>", "outcome.>"].map(|subjects| log.subject(subjects)).to_vec();
     // An id beyond the end is of another log: begin at the end of this one.
     let from = last.map_or(newest, |last| last.min(newest)) + 1;
-    let reader = Reader::open(&log, from, ReaderOptions { filters, batch_max: 256, ..ReaderOptions::default() }).await.map_err(|_| away())?;
+    let reader =
+        Reader::open(&log, from, ReaderOptions { filters, batch_max: 256, ..ReaderOptions::default() }).await.map_err(|_| away())?;
     Ok(Source::Log(Box::new(reader)))
 }
 
@@ -174,7 +182,9 @@ mod tests {
             text
         };
         assert_eq!(sent(None).matches("id: 17\n").count(), 2);
-        assert!(sent(None).lines().all(|line| ["id: ", "event: ", "data: {"].iter().any(|begin| line.starts_with(begin)) || line.is_empty()));
+        assert!(
+            sent(None).lines().all(|line| ["id: ", "event: ", "data: {"].iter().any(|begin| line.starts_with(begin)) || line.is_empty())
+        );
         assert_eq!(sent(Some("shop")).matches("event: alert\n").count(), 1);
         assert_eq!(sent(Some("till")), "");
     }

@@ -3,10 +3,10 @@
 //! As the OTLP specification wants it: 200 (also for a partial success), 400 for what can never be accepted, 503 with
 //! `Retry-After` for what should come again; the body of an error is a `google.rpc.Status` in the encoding of the request.
 
+use super::Gate;
 use super::body::{self, Body};
 use super::problem::Problem;
 use super::publish::{context, pack, store};
-use super::Gate;
 use crate::metrics::IntakeLabels;
 use crate::otlp::answer::{self, Code};
 use crate::otlp::{DecodeError, Encoding, Mapped, decode};
@@ -28,7 +28,9 @@ pub(super) async fn export(gate: web::Data<Gate>, request: HttpRequest, payload:
         ));
     };
     match take(gate, &request, payload, encoding).await {
-        Ok((rejected, reason)) => HttpResponse::Ok().content_type(encoding.content_type()).body(answer::response(encoding, rejected, &reason)),
+        Ok((rejected, reason)) => {
+            HttpResponse::Ok().content_type(encoding.content_type()).body(answer::response(encoding, rejected, &reason))
+        }
         Err(problem) => refuse(encoding, &problem),
     }
 }
@@ -67,7 +69,8 @@ fn digest(gate: &Gate, encoding: Encoding, body: &Body, context: &TraceContext) 
     drop(batch);
     let id = gate.ids.of("otlp", &body.bytes);
     let groups = std::mem::take(&mut mapped.groups);
-    let messages = pack(&gate.state.root, &groups, &id, context).map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
+    let messages =
+        pack(&gate.state.root, &groups, &id, context).map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
     Ok((mapped, messages))
 }
 

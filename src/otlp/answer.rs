@@ -21,7 +21,9 @@ pub fn response(encoding: Encoding, rejected: u64, reason: &str) -> Vec<u8> {
         Encoding::Json if rejected == 0 => b"{}".to_vec(),
         Encoding::Json => {
             // A 64-bit integer is a text in the JSON mapping of protobuf.
-            serde_json::json!({ "partialSuccess": { "rejectedSpans": rejected.to_string(), "errorMessage": reason } }).to_string().into_bytes()
+            serde_json::json!({ "partialSuccess": { "rejectedSpans": rejected.to_string(), "errorMessage": reason } })
+                .to_string()
+                .into_bytes()
         }
         Encoding::Protobuf if rejected == 0 => Vec::new(),
         Encoding::Protobuf => {

@@ -66,11 +66,15 @@ impl<'b, 'a> Family<'b, 'a> {
     /// What a span is beside its caller.
     fn among(&self, place: usize, normaliser: &mut Normaliser) -> Role {
         let role = self.role(place);
-        let Some(parent) = self.parent(place).filter(|parent| self.spans[*parent].resource == self.spans[place].resource) else { return role };
+        let Some(parent) = self.parent(place).filter(|parent| self.spans[*parent].resource == self.spans[place].resource) else {
+            return role;
+        };
         match (role, self.role(parent)) {
             (Role::Request, Role::Request) => Role::Context,
             (Role::Call, Role::Call | Role::Query) => Role::Silent,
-            (Role::Query, Role::Query) if query::normal(&self.spans[place], normaliser) == query::normal(&self.spans[parent], normaliser) => {
+            (Role::Query, Role::Query)
+                if query::normal(&self.spans[place], normaliser) == query::normal(&self.spans[parent], normaliser) =>
+            {
                 Role::Silent
             }
             _ => role,

@@ -150,7 +150,7 @@ pub struct Span<'a> {
     /// Which of the batch's resources it is from.
     pub resource: usize,
     /// Which of the keys came under their current names, a bit each.
-    current: u64,
+    pub(super) current: u64,
 }
 
 impl<'a> Span<'a> {

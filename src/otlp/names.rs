@@ -43,7 +43,8 @@ pub(super) fn method(text: Option<&str>) -> &'static str {
 pub(super) fn without_values(name: &str) -> Cow<'_, str> {
     let separator = |c: char| c.is_whitespace() || c.is_control() || "/?&=,;()[]{}<>:|\"'`".contains(c);
     let value = |word: &str| {
-        let version = word.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.len() <= 2 && rest.bytes().all(|b| b.is_ascii_digit()));
+        let version =
+            word.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.len() <= 2 && rest.bytes().all(|b| b.is_ascii_digit()));
         word.contains('@') || (!version && word.bytes().any(|b| b.is_ascii_digit()))
     };
     if !name.split(separator).any(value) && !name.contains(char::is_control) {

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, watch};
 pub struct House {
     pub gateway: GatewayHandle,
     pub readiness: Arc<Readiness>,
+    pub slots: Slots,
     pub live: broadcast::Sender<Chunk>,
     pub log: Option<Log>,
     pub runtime: Runtime,
@@ -58,12 +59,13 @@ impl House {
         let (live, _) = broadcast::channel(16);
         let (bus_down, log_receiver) = watch::channel(log.clone());
         let readiness = Arc::new(Readiness::default());
+        let slots = Slots::default();
         readiness.bus(bus);
         let gateway = runtime.block_on(async {
             let store = Store::connect(&DatabaseConfig::default(), dir.path()).await.unwrap();
             let state = GatewayState {
                 log: log_receiver,
-                slots: Slots::default(),
+                slots: slots.clone(),
                 store,
                 metrics: Arc::new(Metrics::default()),
                 root: Root::default(),
@@ -72,7 +74,7 @@ impl House {
             };
             GatewayActor::run(&system, config, state).await.unwrap()
         });
-        House { gateway, readiness, live, log, runtime, bus_down, system, embedded, _dir: dir }
+        House { gateway, readiness, slots, live, log, runtime, bus_down, system, embedded, _dir: dir }
     }
 
     pub fn client(&self) -> Client {
