@@ -6,7 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`config`] | the thresholds |
-//! | `shapes`, `stats`, `window` | what is known of each shape |
+//! | `shapes`, `stats`, `histogram`, `window` | what is known of each shape |
 //! | `slow` | `query.slow` |
 //! | `regression` | `query.regressed` |
 //! | [`advice`], [`index`], [`family`], `review` | `query.advice` |
@@ -29,6 +29,7 @@ pub mod advice;
 mod caches;
 pub mod config;
 pub mod family;
+mod histogram;
 pub mod index;
 mod lookup;
 mod names;

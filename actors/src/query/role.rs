@@ -28,7 +28,7 @@ pub(super) enum Role {
 /// A statement's role.
 pub(super) fn role(normal: &str, verb: Verb, shape: Shape) -> Role {
     let Some(kind) = StatementKind::of(verb) else { return Role::Housekeeping };
-    if shape.is_unterminated() || normal.ends_with("...") || normal.ends_with('…') {
+    if shape.is_unterminated() || ends_in_dots(normal) {
         return Role::Cut;
     }
     match kind {
@@ -52,6 +52,12 @@ pub(super) fn role(normal: &str, verb: Verb, shape: Shape) -> Role {
         return Role::Page;
     }
     Role::Data
+}
+
+/// Senders mark what they cut with dots.
+fn ends_in_dots(normal: &str) -> bool {
+    let mut last = normal.chars().rev().filter(|c| *c != ' ').take(3).peekable();
+    last.peek() == Some(&'…') || (normal.len() >= 3 && last.all(|c| c == '.'))
 }
 
 /// Is a database asked about itself? Drivers and object mappers do that again and again, and it is not the application's doing.

@@ -45,7 +45,7 @@ pub struct QueryRow {
     pub cached: u64,
     /// Mean time, ms.
     pub mean_ms: f64,
-    /// Half of the executions took no longer, ms (within 2 %, as the other quantiles).
+    /// Half of the executions took no longer, ms (within 1.6 %, as the other quantiles).
     pub p50_ms: f64,
     /// 95 % took no longer, ms.
     pub p95_ms: f64,

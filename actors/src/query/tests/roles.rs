@@ -125,7 +125,7 @@ fn pages_batches_and_housekeeping_are_not() {
         Housekeeping explain select * from t
         Housekeeping create table t(a int)
         Cut          select * from users where name = ?
-        Cut          select a, b, c from t where...
+        Cut          select a, b, c from t where . . .
         Housekeeping discard all
         Housekeeping show transaction isolation level
         Housekeeping deallocate p1
