@@ -15,7 +15,8 @@
 //! | [`view`] | what it shows |
 //!
 //! Promises
-//! - Q-1 At most `shapes_max` shapes and `services_max` services are told apart; the rest is counted, under `__other__`.
+//! - Q-1 At most `shapes_max` shapes and `services_max` services are told apart; the rest is counted, under `__other__`. When
+//!   the settings become stricter, no more are taken in; traces above a new bound are closed at the next tick.
 //! - Q-2 At most `traces_max` traces with `spans_max` spans are open; when one more comes, the one that has been quiet for
 //!   longest is judged and closed.
 //! - Q-3 What is slow or regressed is open: a shape is marked exactly as long as it is on the list that ticks walk over.
@@ -270,6 +271,12 @@ impl QueryCore {
     fn tick(&mut self, cx: &mut Cx<'_, QueryConfig>) {
         for slot in self.traces.ready(cx.now, cx.config) {
             self.judge(slot, false, cx);
+        }
+        while self.traces.is_over(cx.config)
+            && let Some(oldest) = self.traces.oldest()
+        {
+            self.traces.evicted += 1;
+            self.close(oldest, cx);
         }
         while let Some(slot) = self.traces.idle(cx.now, cx.config) {
             self.close(slot, cx);

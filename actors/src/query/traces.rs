@@ -156,6 +156,11 @@ impl Traces {
         self.places.len() >= config.traces_max.max(1) || self.spans >= config.spans_max.max(1)
     }
 
+    /// Is there more than there may be, since the settings became stricter?
+    pub(super) fn is_over(&self, config: &QueryConfig) -> bool {
+        self.places.len() > config.traces_max.max(1) || self.spans > config.spans_max.max(1)
+    }
+
     /// The trace of this id, new or known.
     pub(super) fn enter(&mut self, service: u32, id: &str, now: UnixMs) -> u32 {
         let key = xxh3_64_with_seed(id.as_bytes(), u64::from(service));
