@@ -102,7 +102,9 @@ fn a_statement_a_line_becomes_its_form_a_line() {
     let found = lines(&output);
     assert_eq!(found.len(), 2);
     assert_eq!(found[0]["normal"], "select * from users where id = ? and name = ?");
-    assert_eq!(found[0], found[1]);
+    for key in ["normal", "fingerprint", "family", "tables"] {
+        assert_eq!(found[0][key], found[1][key], "{key}");
+    }
     assert_eq!(found[0]["tables"], json!(["users"]));
     assert_eq!(found[0]["summary"], "SELECT users");
     for key in ["fingerprint", "family"] {
@@ -121,6 +123,22 @@ fn a_line_that_is_no_string_is_said_and_costs_no_other() {
     assert_eq!((found.len(), &found[0]["normal"]), (3, &found[2]["normal"]));
     let output = run(dir.path(), &["query", "normalise", "--dialect", "oracle"], "");
     assert_eq!(code(&output), 2);
+}
+
+#[test]
+fn advice_comes_a_line_before_the_next_statement_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = homeostat(dir.path(), &["query", "advise"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    for sql in ["SELECT * FROM users WHERE id = 1", "SELECT count(*) FROM users"] {
+        stdin.write_all(format!("{}\n", json!({ "sql": sql, "dialect": "postgresql", "stats": {} })).as_bytes()).unwrap();
+        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        let star = answer["advice"].as_array().unwrap().iter().any(|advice| advice["kind"] == "select_star");
+        assert_eq!(star, sql.contains(" * "), "{answer}");
+    }
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The store, on SQLite and on PostgreSQL: the same stories on both.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 #[path = "common/postgres.rs"]
 mod postgres;

@@ -203,6 +203,12 @@ pub enum QueryCommand {
         #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// {sql, dialect, stats}, one a line, into {advice: [{kind, reason, …}]}; indexes are not verified
+    Advise {
+        /// Where the lines are; `-` is standard input
+        #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
 }
 
 /// `health`

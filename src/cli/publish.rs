@@ -135,7 +135,7 @@ fn open(path: &Path) -> Result<(Input, Option<u64>), CliError> {
     if about.is_dir() {
         return Err(CliError::new(format!("{} is a directory", path.display())).advise("name a file with one JSON event a line"));
     }
-    Ok((Box::new(BufReader::with_capacity(256 * 1024, file)), about.is_file().then(|| about.len())))
+    Ok((Box::new(BufReader::with_capacity(256 * 1024, file)), about.is_file().then_some(about.len())))
 }
 
 fn progress(size: Option<u64>) -> ProgressBar {

@@ -1,16 +1,18 @@
-//! `homeostat query …`: SQL statements, looked at as the query mind does. NDJSON in, NDJSON out.
+//! `homeostat query …`: SQL statements, looked at as the query mind does. A line out stands for a line in, and is seen before the
+//! next one is waited for, so that another program can talk with this one.
 
 use super::args::{QueryArgs, QueryCommand};
 use super::out::complain;
 use super::{CliError, Context, Finish};
-use homeostat_actors::query::family;
+use homeostat_actors::query::{AdviceStats, advise, family};
 use homeostat_reflexes::sql::{self, Dialect, Normaliser};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 
-/// A longer line is no statement.
+/// What stands on one line is at most this long; the rest counts as a line of its own.
 const LINE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Runs the command.
@@ -19,28 +21,34 @@ const LINE_MAX: u64 = 16 * 1024 * 1024;
 /// The input cannot be read, or nobody reads the answer any more.
 pub fn run(context: &mut Context, args: &QueryArgs) -> Result<Finish, CliError> {
     match &args.command {
-        QueryCommand::Normalise { dialect, file } => normalise(context, *dialect, file),
+        QueryCommand::Normalise { dialect, file } => {
+            let mut normaliser = Normaliser::new();
+            each_line(context, file, |line| normalise(&mut normaliser, *dialect, line))
+        }
+        QueryCommand::Advise { file } => each_line(context, file, advice),
     }
 }
 
-/// The lines of a file, or of standard input.
+/// A file, or standard input.
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn open(path: &Path) -> Result<Box<dyn BufRead>, CliError> {
+pub fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, CliError> {
     if path == Path::new("-") {
-        return Ok(Box::new(BufReader::new(std::io::stdin())));
+        return Ok(BufReader::new(Box::new(std::io::stdin())));
     }
     let file = File::open(path).map_err(|why| CliError::new(format!("{} cannot be read", path.display())).because(why))?;
-    Ok(Box::new(BufReader::with_capacity(256 * 1024, file)))
+    Ok(BufReader::with_capacity(256 * 1024, Box::new(file)))
 }
 
-fn normalise(context: &mut Context, dialect: Dialect, file: &Path) -> Result<Finish, CliError> {
+fn each_line(context: &mut Context, file: &Path, mut answer: impl FnMut(&[u8]) -> Result<Value, String>) -> Result<Finish, CliError> {
     let mut input = open(file)?;
-    let mut normaliser = Normaliser::new();
     let mut finish = Finish::Fine;
     let mut line = Vec::new();
     for number in 1_u64.. {
+        if input.buffer().is_empty() {
+            context.out.flush()?;
+        }
         line.clear();
         if input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
             break;
@@ -49,26 +57,44 @@ fn normalise(context: &mut Context, dialect: Dialect, file: &Path) -> Result<Fin
         if text.is_empty() {
             continue;
         }
-        let statement: String = match serde_json::from_slice(text) {
-            Ok(statement) => statement,
+        match answer(text) {
+            Ok(answer) => context.out.json(&answer)?,
             Err(why) => {
-                // A line out stands for a line in.
-                complain(&format!("line {number}: not a JSON string: {why}"));
-                context.out.json(&json!({ "error": format!("line {number}: not a JSON string") }))?;
+                let why = format!("line {number}: {why}");
+                complain(&why);
+                context.out.json(&json!({ "error": why }))?;
                 finish = Finish::Failed;
-                continue;
             }
-        };
-        let summary = sql::summary(&statement, dialect);
-        let seen = normaliser.normalise(&statement, dialect);
-        let analysis = family::analyse(seen.normal, dialect);
-        context.out.json(&json!({
-            "normal": seen.normal,
-            "fingerprint": seen.fingerprint,
-            "family": analysis.family,
-            "summary": summary,
-            "tables": analysis.tables,
-        }))?;
+        }
     }
     Ok(finish)
+}
+
+fn normalise(normaliser: &mut Normaliser, dialect: Dialect, line: &[u8]) -> Result<Value, String> {
+    let statement: String = serde_json::from_slice(line).map_err(|why| format!("not a JSON string: {why}"))?;
+    let seen = normaliser.normalise(&statement, dialect);
+    let analysis = family::analyse(seen.normal, dialect);
+    Ok(json!({
+        "normal": seen.normal,
+        "fingerprint": seen.fingerprint,
+        "family": analysis.family,
+        "summary": sql::summary(&statement, dialect),
+        "tables": analysis.tables,
+    }))
+}
+
+/// One line of `query advise`.
+#[derive(Deserialize)]
+struct Asked {
+    sql: String,
+    #[serde(default)]
+    dialect: Option<String>,
+    #[serde(default)]
+    stats: Option<AdviceStats>,
+}
+
+fn advice(line: &[u8]) -> Result<Value, String> {
+    let asked: Asked = serde_json::from_slice(line).map_err(|why| format!("not {{sql, dialect, stats}}: {why}"))?;
+    let dialect = asked.dialect.as_deref().map_or(Ok(Dialect::Generic), str::parse).map_err(|why: sql::UnknownDialect| why.to_string())?;
+    Ok(json!({ "advice": advise(&asked.sql, dialect, asked.stats.as_ref()) }))
 }

@@ -17,7 +17,12 @@ use std::path::Path;
 /// # Errors
 /// The file or the log cannot be read, or the settings cannot be used.
 pub async fn run(context: &mut Context, args: ReplayArgs) -> Result<Finish, CliError> {
-    let against = args.against.as_ref().map(|path| Config::load(&Sources::of_file(path.clone()))).transpose().map_err(|error| super::unusable(&error))?;
+    let against = args
+        .against
+        .as_ref()
+        .map(|path| Config::load(&Sources::of_file(path.clone())))
+        .transpose()
+        .map_err(|error| super::unusable(&error))?;
     let request = Request {
         settings: context.config().actors.clone(),
         what_if: against.is_some() || context.named && !args.verify,
@@ -32,7 +37,7 @@ pub async fn run(context: &mut Context, args: ReplayArgs) -> Result<Finish, CliE
         Some(path) => {
             let mut input = query::open(path)?;
             let progress = |count: u64| bar.set_position(count);
-            let replayed = file(&request, &mut *input, &mut context.out, &progress);
+            let replayed = file(&request, &mut input, &mut context.out, &progress);
             replayed.map_err(|why| CliError::new(named(path)).because(why))?
         }
         None => {

@@ -82,6 +82,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Judges one assignment by itself, over the defaults: so that every mistake is found and each has its own origin.
+#[allow(clippy::result_large_err)] // the error is the rare case, and is kept as it is
 pub(super) fn check(schema: &Schema, defaults: &Value, assignment: Assignment) -> Result<Assignment, Problem> {
     let path = assignment.path();
     if let Known::Nothing = schema.find(&assignment.keys) {

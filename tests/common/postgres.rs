@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const USER: &str = "homeostat";
-pub const PASSWORD: &str = "p@ss:w/rd";
+pub(crate) const PASSWORD: &str = "p@ss:w/rd";
 
 /// A running cluster; it goes when the last holder goes.
-pub struct Cluster {
+pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     bin: PathBuf,
     port: u16,
@@ -24,7 +24,7 @@ static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
 
 impl Cluster {
     /// The cluster that all tests of this process share.
-    pub fn shared() -> Arc<Cluster> {
+    pub(crate) fn shared() -> Arc<Cluster> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let cluster = Arc::new(Cluster::start());
@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     /// A cluster of one's own, for a test that stops it.
-    pub fn start() -> Cluster {
+    pub(crate) fn start() -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         let owner = ordinary_user();
         if let Some((uid, gid)) = owner {
@@ -76,19 +76,19 @@ impl Cluster {
     }
 
     /// Starts it again; it answers when this returns.
-    pub fn up(&self) {
+    pub(crate) fn up(&self) {
         let options = format!("-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off", self.port);
         let log = self.dir.path().join("log").display().to_string();
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-t", "60", "-l", &log, "-o", &options, "start"]);
     }
 
     /// Stops it in the middle of everything.
-    pub fn down(&self) {
+    pub(crate) fn down(&self) {
         self.run("pg_ctl", &["-D", &self.data(), "-w", "-m", "immediate", "stop"]);
     }
 
     /// A new, empty database: its address without the password.
-    pub fn database(&self) -> String {
+    pub(crate) fn database(&self) -> String {
         let name = format!("db{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let port = self.port.to_string();
         self.run("createdb", &["-h", "127.0.0.1", "-p", &port, "-U", USER, &name]);
@@ -96,7 +96,7 @@ impl Cluster {
     }
 
     /// A file with the password.
-    pub fn password_file(&self) -> PathBuf {
+    pub(crate) fn password_file(&self) -> PathBuf {
         self.dir.path().join("password")
     }
 }
