@@ -121,11 +121,6 @@ impl<C: Core> Keeper<C> {
         loop {
             let started = Instant::now();
             let result = self.carry().await;
-            self.slot.fill(None);
-            self.slot.note(|condition| {
-                condition.running = false;
-                condition.caught_up = false;
-            });
             let trouble = match result {
                 Ok(end) => return end,
                 Err(Trouble::Outbox(OutboxError::Fenced(head))) => {
@@ -204,26 +199,22 @@ impl<C: Core> Keeper<C> {
             follower: self.common.feed.follow(position),
             outbox,
             checkpoints,
-            addr,
+            shell: Standing { addr: addr.clone(), arbiter, slot: self.slot.clone() },
             position,
             saved: position,
             saved_at: Instant::now(),
             busy: false,
         };
-        let looker = run.addr.clone();
         self.slot.fill(Some(Arc::new(move || {
-            let looker = looker.clone();
-            Box::pin(async move { looker.send(Look::default()).await.ok().flatten() })
+            let addr = addr.clone();
+            Box::pin(async move { addr.send(Look::default()).await.ok().flatten() })
         })));
         self.slot.note(|condition| {
             condition.running = true;
             condition.position = position;
             condition.checkpoint = position;
         });
-        let result = self.feed(&mut run).await;
-        run.addr.do_send(Stop);
-        arbiter.stop();
-        result
+        self.feed(&mut run).await
     }
 
     /// The mind from the best checkpoint that can be used, or a new one.
@@ -297,7 +288,7 @@ impl<C: Core> Keeper<C> {
     /// One batch: step, publish, and set aside what is poison.
     async fn take(&mut self, run: &mut Run<C>, chunk: Chunk) -> Result<(), Trouble> {
         let poison = self.poison.as_ref().map(|(position, _)| *position);
-        let stepped = match run.addr.send(Step { chunk, poison }).await {
+        let stepped = match run.shell.addr.send(Step { chunk, poison }).await {
             Ok(Ok(stepped)) => stepped,
             Ok(Err(panicked)) => return Err(Trouble::Panicked { position: panicked.position, message: panicked.message }),
             Err(error) => return Err(Trouble::Died(error.to_string())),
@@ -349,7 +340,7 @@ impl<C: Core> Keeper<C> {
     }
 
     async fn save(&self, run: &mut Run<C>, outputs: Vec<Output>) -> Result<(), Trouble> {
-        let saved = match run.addr.send(Save).await {
+        let saved = match run.shell.addr.send(Save).await {
             Ok(Ok(saved)) => saved,
             Ok(Err(reason)) => return Err(Trouble::Died(reason)),
             Err(error) => return Err(Trouble::Died(error.to_string())),
@@ -383,11 +374,30 @@ struct Run<C: Core> {
     follower: Follower,
     outbox: Outbox,
     checkpoints: Checkpoints,
-    addr: Addr<Shell<C>>,
+    shell: Standing<C>,
     position: Position,
     saved: Position,
     saved_at: Instant,
     busy: bool,
+}
+
+/// A shell on its arbiter. However its keeper ends, in order or dropped in the middle, the shell and its thread end with it.
+struct Standing<C: Core> {
+    addr: Addr<Shell<C>>,
+    arbiter: ArbiterHandle,
+    slot: Slot<C>,
+}
+
+impl<C: Core> Drop for Standing<C> {
+    fn drop(&mut self) {
+        self.slot.fill(None);
+        self.slot.note(|condition| {
+            condition.running = false;
+            condition.caught_up = false;
+        });
+        self.addr.do_send(Stop);
+        self.arbiter.stop();
+    }
 }
 
 /// What tells one message at a position from another one that came to stand there: 0 at the beginning, nothing when retention

@@ -348,6 +348,11 @@ async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<Turn, TurnE
         },
     };
     ticker.stop().await;
+    if !matches!(turn, Ok(Turn::Stopped)) {
+        // Somebody else may be at work already, or the bus is away: nothing can be saved, and nothing need be.
+        tasks.shutdown().await;
+        return turn;
+    }
     ending.send_replace(true);
     let deadline = Duration::from_secs(shared.config.shell.stop_deadline_s);
     let joined = tokio::time::timeout(deadline, async { while tasks.join_next().await.is_some() {} }).await;

@@ -6,8 +6,8 @@
 //!
 //! Promises: LE-1 a holder that cannot renew for that same time says [`LeaseState::Standby`].
 //! LE-2 a holder that stops says so, and a standby takes over at once. LE-3 the epoch grows with
-//! every change of hands as long as the key is there; the bucket lives in memory, so after a
-//! restart of the server it may begin again.
+//! every change of hands. The bucket lives in a file: a server alone does not bring streams in
+//! memory back after a restart, and without the bucket nobody could take the lease again.
 
 use std::time::Duration;
 
@@ -212,10 +212,14 @@ impl Party {
             self.seen = Some((revision, claim.clone()));
             self.moved = Instant::now();
         }
-        let ours = claim.holder == self.holder;
-        if ours {
-            // A renewal whose acknowledgement was lost.
-            self.hold(claim.epoch);
+        if claim.holder == self.holder {
+            // A renewal whose acknowledgement was lost, or a hold that was given up for want of an answer: what counts is that
+            // the revision moves again.
+            let revision = self.write(&claim, revision).await?;
+            let epoch = claim.epoch;
+            self.seen = Some((revision, claim));
+            self.moved = Instant::now();
+            self.hold(epoch);
             return Ok(());
         }
         let free = revision == 0 || claim.holder.is_empty();

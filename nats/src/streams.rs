@@ -6,7 +6,7 @@
 //! | `homeostat_archive` | alerts, commands and outcomes again, so that telemetry cannot push them out | size and age |
 //! | `homeostat_state` (bucket) | the current state, a projection for late subscribers | size |
 //! | `homeostat_checkpoints` (bucket) | chunks of saved minds | size |
-//! | `homeostat_leases` (bucket, in memory) | who works; efficiency only | size |
+//! | `homeostat_leases` (bucket) | who works; efficiency only | size |
 //!
 //! Promises: ST-1 a stream that exists is updated to our settings, and what we do not know of its
 //! configuration stays as it is. ST-2 a stream that cannot become ours is an error that says what
@@ -59,9 +59,9 @@ pub(crate) async fn ensure(bus: &Bus) -> Result<String, BusError> {
     let log = ensure_one(bus, &log_stream(root, names, limits)).await?;
     for wanted in [
         archive_stream(root, names, limits),
-        bucket(&names.state, "file", limits.state_max_bytes, limits.replicas),
-        bucket(&names.checkpoints, "file", limits.checkpoints_max_bytes, limits.replicas),
-        bucket(&names.leases, "memory", limits::MIB, limits.replicas),
+        bucket(&names.state, limits.state_max_bytes, limits.replicas),
+        bucket(&names.checkpoints, limits.checkpoints_max_bytes, limits.replicas),
+        bucket(&names.leases, limits::MIB, limits.replicas),
     ] {
         ensure_one(bus, &wanted).await?;
     }
@@ -122,12 +122,12 @@ fn archive_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
 }
 
 /// A key-value bucket is a stream with these settings, a convention of NATS (ADR-8).
-fn bucket(name: &str, storage: &str, max_bytes: u64, replicas: u8) -> Wanted {
+fn bucket(name: &str, max_bytes: u64, replicas: u8) -> Wanted {
     stream(
         &bucket_stream(name),
         json!({
             "subjects": [format!("$KV.{name}.>")],
-            "storage": storage,
+            "storage": "file",
             "max_bytes": max_bytes,
             "max_msgs_per_subject": 1,
             "discard": "new",

@@ -264,11 +264,16 @@ fn whole_json<T: Kind>(payload: &[u8]) -> Option<Vec<T>> {
 }
 
 fn whole_msgpack<T: Kind>(payload: &[u8]) -> Option<Vec<T>> {
-    let mut reader = rmp_serde::Deserializer::new(Cursor::new(payload));
+    let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
     reader.set_max_depth(DEPTH_MAX);
     let events = if is_array_msgpack(payload) { Vec::deserialize(&mut reader).ok()? } else { vec![T::deserialize(&mut reader).ok()?] };
     // Bytes after the value mean that the sender and we disagree about what it is.
-    (reader.position() == payload.len() as u64).then_some(events)
+    // Asked for one more marker, the reader finds none.
+    let at_end = matches!(
+        <()>::deserialize(&mut reader),
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(end)) if end.kind() == std::io::ErrorKind::UnexpectedEof
+    );
+    at_end.then_some(events)
 }
 
 fn each_json<T: Kind>(frame: Frame<'_>, payload: &[u8], sorted: &mut Sorted) {

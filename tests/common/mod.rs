@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod postgres;
 pub mod story;
 
 use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, Log};

@@ -114,6 +114,16 @@ fn half_a_million_wrong_elements_are_few_messages() {
 }
 
 #[test]
+fn bytes_behind_the_end_are_set_aside() {
+    let whole = rmp_serde::to_vec_named(&json!([query(1), query(2)])).unwrap();
+    for tail in [&[0xc1][..], &[0xc0], &[0x93, 1], b"more"] {
+        let events = decode_events(frame(Format::MsgPack), &[&whole, tail].concat());
+        assert_eq!(outline(&events)[..2], ["ok 1", "ok 2"]);
+        assert_eq!(events[2].as_ref().unwrap_err().payload, tail);
+    }
+}
+
+#[test]
 fn an_empty_array_is_no_event_and_no_mistake() {
     assert!(decode_events(frame(Format::Json), b"[]").is_empty());
     assert!(decode_events(frame(Format::MsgPack), &[0x90]).is_empty());
