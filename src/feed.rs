@@ -34,8 +34,11 @@ const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 /// Decodes what was read. Nothing can fail: what is not understood says so itself.
 #[must_use]
 pub fn decode(root: &Root, entry: &Entry) -> Delivery {
-    let headers =
-        Headers { content_type: entry.header("content-type"), traceparent: entry.header("traceparent"), tracestate: entry.header("tracestate") };
+    let headers = Headers {
+        content_type: entry.header("content-type"),
+        traceparent: entry.header("traceparent"),
+        tracestate: entry.header("tracestate"),
+    };
     Delivery::decode(root, entry.seq, entry.at_ms, entry.subject.to_string(), headers, &entry.payload)
 }
 

@@ -148,13 +148,25 @@ impl Default for Metrics {
         r.register("homeostat_actor_lag_messages", "Messages read that the actor has yet to take", metrics.lag.clone());
         r.register("homeostat_actor_restarts", "Restarts of the actor", metrics.restarts.clone());
         r.register("homeostat_actor_checkpoint_position", "Position of the actor's last checkpoint", metrics.checkpoint.clone());
-        r.register("homeostat_actor_checkpoint_timestamp_seconds", "Unix time of the actor's last checkpoint", metrics.checkpoint_at.clone());
+        r.register(
+            "homeostat_actor_checkpoint_timestamp_seconds",
+            "Unix time of the actor's last checkpoint",
+            metrics.checkpoint_at.clone(),
+        );
         r.register("homeostat_actor_checkpoint_size_bytes", "Size of the actor's last checkpoint", metrics.checkpoint_bytes.clone());
         r.register("homeostat_actor_open_findings", "Findings that the actor has open", metrics.open.clone());
-        r.register("homeostat_actor_broken_promises", "Promises of the actor that did not hold at a checkpoint", metrics.broken_promises.clone());
+        r.register(
+            "homeostat_actor_broken_promises",
+            "Promises of the actor that did not hold at a checkpoint",
+            metrics.broken_promises.clone(),
+        );
         r.register("homeostat_actor_fenced", "How often the actor was refused because another process owned it", metrics.fenced.clone());
         r.register("homeostat_actor_poison", "Messages set aside because the actor failed on them again and again", metrics.poison.clone());
-        r.register("homeostat_actor_cycle_seconds", "Time from a batch being read to its outputs being stored", metrics.cycle_seconds.clone());
+        r.register(
+            "homeostat_actor_cycle_seconds",
+            "Time from a batch being read to its outputs being stored",
+            metrics.cycle_seconds.clone(),
+        );
         r.register("homeostat_active", "Whether this process carries the actors (1) or stands by (0)", metrics.active.clone());
         r.register("http_server_request_duration_seconds", "Duration of HTTP server requests", metrics.http_seconds.clone());
         r.register("homeostat_intake", "Spans and events that came in over HTTP", metrics.intake.clone());
@@ -220,7 +232,10 @@ mod tests {
     fn the_text_ends_as_openmetrics_ends() {
         let metrics = Metrics::default();
         metrics.dead.inc();
-        metrics.http_seconds.get_or_create(&HttpLabels { http_request_method: "GET", http_route: "/livez", http_response_status_code: 200 }).observe(0.1);
+        metrics
+            .http_seconds
+            .get_or_create(&HttpLabels { http_request_method: "GET", http_route: "/livez", http_response_status_code: 200 })
+            .observe(0.1);
         let text = metrics.encode();
         assert!(text.contains("homeostat_dead_total 1"));
         assert!(text.ends_with("# EOF\n"));

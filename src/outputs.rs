@@ -71,7 +71,8 @@ pub fn message(root: &Root, output: &Output, trace: Option<&str>) -> Option<Mess
 /// The message of an announcement (core NATS, not in the log).
 #[must_use]
 pub fn announcement(root: &Root, announcement: &Announcement) -> Message {
-    Message::new(root.admission(&announcement.service, &announcement.peer), json(&announcement.body)).with("content-type", homeostat_schemas::batch::JSON)
+    Message::new(root.admission(&announcement.service, &announcement.peer), json(&announcement.body))
+        .with("content-type", homeostat_schemas::batch::JSON)
 }
 
 /// How long a dead message is kept.

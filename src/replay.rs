@@ -52,7 +52,16 @@ impl Engine {
     /// # Errors
     /// Settings that an actor does not understand.
     pub fn new(settings: &ActorSettings, hands: bool) -> Result<Engine, SettingsError> {
-        Ok(Engine { minds: minds("replay", settings)?, position: 0, now: 0, last_event: 0, ticked: 0, hands, asked: BTreeMap::new(), broken: None })
+        Ok(Engine {
+            minds: minds("replay", settings)?,
+            position: 0,
+            now: 0,
+            last_event: 0,
+            ticked: 0,
+            hands,
+            asked: BTreeMap::new(),
+            broken: None,
+        })
     }
 
     /// An event of a file, at its place in time.
@@ -67,7 +76,12 @@ impl Engine {
     /// A recorded message. Recorded outputs are left out: the minds hear their own.
     pub fn recorded(&mut self, delivery: Delivery) -> Vec<Output> {
         match delivery.content {
-            Content::Alert(_) | Content::Command(_) | Content::Ask(_) | Content::Settings(_) | Content::Housekeeping | Content::Broken(_) => {
+            Content::Alert(_)
+            | Content::Command(_)
+            | Content::Ask(_)
+            | Content::Settings(_)
+            | Content::Housekeeping
+            | Content::Broken(_) => {
                 self.now = self.now.max(delivery.at);
                 Vec::new()
             }
@@ -132,7 +146,8 @@ impl Engine {
         while let Some(content) = waiting.pop_front() {
             self.position += 1;
             self.now = self.now.max(at);
-            let delivery = Delivery { position: self.position, at: self.now, subject: String::new(), content, context: TraceContext::default() };
+            let delivery =
+                Delivery { position: self.position, at: self.now, subject: String::new(), content, context: TraceContext::default() };
             for mind in &mut self.minds {
                 let outputs = mind.step(&delivery);
                 waiting.extend(outputs.iter().filter_map(|output| match &output.effect {
@@ -155,7 +170,7 @@ impl Engine {
                 said.extend(outputs);
             }
         }
-        if self.broken.is_none() && self.position % PROMISES_EVERY == 0 {
+        if self.broken.is_none() && self.position.is_multiple_of(PROMISES_EVERY) {
             self.broken = self.minds.iter().find_map(|mind| Some((self.position, mind.name(), mind.broken_promise()?)));
         }
         said

@@ -42,7 +42,8 @@ impl Default for ActorSettings {
         fn table<C: Core>() -> (String, Value) {
             (C::NAME.to_owned(), Settings::<C::Config>::default().write())
         }
-        let Roster { query, health, status } = Roster { query: table::<QueryCore>(), health: table::<HealthCore>(), status: table::<StatusCore>() };
+        let Roster { query, health, status } =
+            Roster { query: table::<QueryCore>(), health: table::<HealthCore>(), status: table::<StatusCore>() };
         ActorSettings([query, health, status].into_iter().collect())
     }
 }
@@ -62,8 +63,11 @@ impl ActorSettings {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let Roster { query, health, status } =
-            Roster { query: self.of::<QueryCore>().map(drop), health: self.of::<HealthCore>().map(drop), status: self.of::<StatusCore>().map(drop) };
+        let Roster { query, health, status } = Roster {
+            query: self.of::<QueryCore>().map(drop),
+            health: self.of::<HealthCore>().map(drop),
+            status: self.of::<StatusCore>().map(drop),
+        };
         query.and(health).and(status)
     }
 

@@ -72,7 +72,11 @@ pub async fn configure(log: &Log, root: &Root, settings: &ActorSettings) -> Resu
 ///
 /// # Errors
 /// See [`InForceError`].
-pub async fn change(log: &Log, root: &Root, change: impl Fn(Option<&InForce>) -> Result<Option<InForce>, String>) -> Result<(), InForceError> {
+pub async fn change(
+    log: &Log,
+    root: &Root,
+    change: impl Fn(Option<&InForce>) -> Result<Option<InForce>, String>,
+) -> Result<(), InForceError> {
     let subject = root.subject(&Subject::Settings);
     for _ in 0..TRIES {
         let before = log.last_on(&subject).await?;

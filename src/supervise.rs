@@ -125,7 +125,12 @@ impl<C: Core> Keeper<C> {
                 Ok(end) => return end,
                 Err(Trouble::Outbox(OutboxError::Fenced(head))) => {
                     self.common.metrics.fenced.get_or_create(&Self::label()).inc();
-                    tracing::warn!(actor = C::NAME, owner = head.owner, position = head.position, "another process owns the actor; standing by");
+                    tracing::warn!(
+                        actor = C::NAME,
+                        owner = head.owner,
+                        position = head.position,
+                        "another process owns the actor; standing by"
+                    );
                     return End::Fenced;
                 }
                 Err(_) if *self.common.stop.borrow() => return End::Stopped,
@@ -182,7 +187,8 @@ impl<C: Core> Keeper<C> {
         let suspect = match Suspect::open(&self.common.suspects, C::NAME) {
             Ok((suspect, aside)) => {
                 if let Some(position) = aside {
-                    self.poison = Some((position, format!("the process died {} times while {} worked on it", crate::suspect::DEATHS, C::NAME)));
+                    self.poison =
+                        Some((position, format!("the process died {} times while {} worked on it", crate::suspect::DEATHS, C::NAME)));
                 }
                 Some(suspect)
             }
@@ -301,7 +307,9 @@ impl<C: Core> Keeper<C> {
         for (output, trace) in &decided {
             if let Effect::Announce(announcement) = &output.effect {
                 announcements.push(outputs::announcement(&self.common.root, announcement));
-            } else if let (Some(identity), Some(message)) = (&output.identity, outputs::message(&self.common.root, output, trace.as_deref())) {
+            } else if let (Some(identity), Some(message)) =
+                (&output.identity, outputs::message(&self.common.root, output, trace.as_deref()))
+            {
                 outputs.push(Output { identity: homeostat_nats::Identity { position: identity.position, index: identity.index }, message });
             }
         }

@@ -357,7 +357,10 @@ async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<Turn, TurnE
     let deadline = Duration::from_secs(shared.config.shell.stop_deadline_s);
     let joined = tokio::time::timeout(deadline, async { while tasks.join_next().await.is_some() {} }).await;
     if joined.is_err() {
-        tracing::error!(deadline_s = deadline.as_secs(), "not all actors stopped in time; the next start goes on from their last checkpoints");
+        tracing::error!(
+            deadline_s = deadline.as_secs(),
+            "not all actors stopped in time; the next start goes on from their last checkpoints"
+        );
         tasks.abort_all();
     }
     turn

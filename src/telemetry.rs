@@ -5,7 +5,9 @@
 
 use homeostat_actors::core::{Effect, Output};
 use homeostat_schemas::{Content, Delivery, Event, TraceContext};
-use opentelemetry::trace::{Link, Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Link, Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider as _,
+};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
@@ -111,7 +113,11 @@ impl Spans {
     /// # Errors
     /// An endpoint that is none.
     pub fn new(config: &TelemetryConfig, root: &str) -> Result<Spans, TelemetryError> {
-        let endpoint = config.otlp_endpoint.clone().or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()).filter(|endpoint| !endpoint.is_empty());
+        let endpoint = config
+            .otlp_endpoint
+            .clone()
+            .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok())
+            .filter(|endpoint| !endpoint.is_empty());
         let Some(endpoint) = endpoint else { return Ok(Spans { root: root.to_owned(), ..Spans::default() }) };
         let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/').trim_end_matches("/v1/traces"));
         let exporter =

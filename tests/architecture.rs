@@ -1,5 +1,6 @@
 //! The walls of the house: who may depend on whom, and what the pure packages must not know.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["homeostat-schemas", "homeostat-reflexes", "homeostat-actors"];
 
 /// What a pure package must not reach, by whatever way.
-const IMPURE: &[&str] = &["tokio", "async-nats", "actix", "actix-rt", "actix-web", "sqlx", "reqwest", "hyper", "mio", "socket2", "rand", "getrandom"];
+const IMPURE: &[&str] =
+    &["tokio", "async-nats", "actix", "actix-rt", "actix-web", "sqlx", "reqwest", "hyper", "mio", "socket2", "rand", "getrandom"];
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
@@ -58,10 +60,12 @@ fn arrows_point_one_way() {
 #[test]
 fn every_package_of_the_workspace_has_its_place() {
     let metadata = metadata();
-    let members: BTreeSet<&str> =
-        metadata["workspace_members"].as_array().unwrap().iter().filter_map(|id| {
-            metadata["packages"].as_array().unwrap().iter().find(|p| p["id"] == *id).and_then(|p| p["name"].as_str())
-        }).collect();
+    let members: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|id| metadata["packages"].as_array().unwrap().iter().find(|p| p["id"] == *id).and_then(|p| p["name"].as_str()))
+        .collect();
     assert_eq!(members, ARROWS.iter().map(|(name, _)| *name).collect());
 }
 
@@ -88,7 +92,9 @@ fn pure_packages_forbid_clocks_maps_threads_and_environment() {
     for package in ["reflexes", "actors"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(package).join("clippy.toml");
         let text = std::fs::read_to_string(&path).expect("a pure package has its own clippy.toml");
-        for word in ["std::time::Instant::now", "std::time::SystemTime::now", "std::collections::HashMap", "std::thread::spawn", "std::env::var"] {
+        for word in
+            ["std::time::Instant::now", "std::time::SystemTime::now", "std::collections::HashMap", "std::thread::spawn", "std::env::var"]
+        {
             assert!(text.contains(word), "{} does not forbid {word}", path.display());
         }
     }

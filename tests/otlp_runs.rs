@@ -88,8 +88,7 @@ async fn every_count_of_every_recording_comes_out_on_the_bus() {
         let began = Instant::now();
         let mut complete = None::<Instant>;
         let seen = loop {
-            let output =
-                Command::new(&python).arg("tests/subscriber.py").args([server.embedded.url(), user, password]).output().unwrap();
+            let output = Command::new(&python).arg("tests/subscriber.py").args([server.embedded.url(), user, password]).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
             if complete.is_none() && repeated(&seen).len() >= wanted {

@@ -43,7 +43,8 @@ impl Core for Fragile {
         let Input::Event(Event::Query(query)) = input else { return };
         assert!(!query.statement.contains("poison"), "it is poison");
         self.seen += 1;
-        let finding = Finding::new(&rule::QUERY_SLOW, &query.service, format!("number {}", self.seen)).label("statement", query.statement.as_str());
+        let finding =
+            Finding::new(&rule::QUERY_SLOW, &query.service, format!("number {}", self.seen)).label("statement", query.statement.as_str());
         self.incidents.fire(finding, cx);
     }
 

@@ -22,7 +22,10 @@ async fn settled(log: &Log, position: u64) {
     for actor in homeostat::roster::NAMES {
         loop {
             let head = log.last_on(&log.subject(&format!("chain.{actor}"))).await.unwrap();
-            if head.and_then(|entry| Checkpoints::position_of(&Head::decode(&entry).ok()?.checkpoint?)).is_some_and(|saved| saved >= position) {
+            if head
+                .and_then(|entry| Checkpoints::position_of(&Head::decode(&entry).ok()?.checkpoint?))
+                .is_some_and(|saved| saved >= position)
+            {
                 break;
             }
             assert!(began.elapsed() < Duration::from_secs(60), "{actor} never came to {position}");
@@ -132,9 +135,24 @@ async fn bad_input_is_set_aside_with_its_place_and_reason_and_costs_nobody_else_
         ("event.query.shop", "application/msgpack", deep, "malformed MessagePack"),
         ("event.query.shop", "text/plain", b"hello".to_vec(), "content type"),
         ("event.metric.shop", "application/msgpack", nan, "missing field `value`"),
-        ("event.query.shop", "application/json", json!({"kind": "query", "service": "shop", "at_ms": 1, "statement": "x", "took_us": -1}).to_string().into(), "not an event"),
-        ("event.query.shop", "application/json", json!({"kind": "query", "service": "other", "at_ms": 1, "statement": "x", "took_us": 1}).to_string().into(), "its service is `other`"),
-        ("event.query.shop", "application/json", json!({"kind": "query", "service": "shop", "at_ms": now_ms() + 200_000_000, "statement": "x", "took_us": 1}).to_string().into(), "more than a day ahead"),
+        (
+            "event.query.shop",
+            "application/json",
+            json!({"kind": "query", "service": "shop", "at_ms": 1, "statement": "x", "took_us": -1}).to_string().into(),
+            "not an event",
+        ),
+        (
+            "event.query.shop",
+            "application/json",
+            json!({"kind": "query", "service": "other", "at_ms": 1, "statement": "x", "took_us": 1}).to_string().into(),
+            "its service is `other`",
+        ),
+        (
+            "event.query.shop",
+            "application/json",
+            json!({"kind": "query", "service": "shop", "at_ms": now_ms() + 200_000_000, "statement": "x", "took_us": 1}).to_string().into(),
+            "more than a day ahead",
+        ),
         ("event.nothing.shop", "application/json", b"{}".to_vec(), "no such kind"),
         ("event.query.a.b", "application/json", b"{}".to_vec(), "no such subject"),
         ("event.query.a=3", "application/json", b"{}".to_vec(), "not escaped"),
@@ -180,7 +198,10 @@ async fn a_flood_of_names_and_statements_stays_within_bounds() {
         let events: Vec<Value> = (0..1000)
             .map(|n| json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": format!("select a{batch}_{n} from t"), "took_us": 10}))
             .collect();
-        messages.push(Message::new(log.subject("event.query.shop"), rmp_serde::to_vec_named(&events).unwrap()).with("content-type", "application/msgpack"));
+        messages.push(
+            Message::new(log.subject("event.query.shop"), rmp_serde::to_vec_named(&events).unwrap())
+                .with("content-type", "application/msgpack"),
+        );
         for n in 0..300 {
             let service = format!("s{batch}-{n}");
             let beat = json!({"kind": "heartbeat", "service": service, "at_ms": now_ms(), "up_s": 1, "interval_s": 3600});
@@ -210,7 +231,9 @@ async fn a_vanished_bus_is_said_and_what_was_acknowledged_is_there_afterwards() 
     let gateway = worker.ready().await;
     let run: Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("run.json")).unwrap()).unwrap();
     let event = |n: u64| json!([{"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": format!("select {n} from t{n}"), "took_us": 300_000}]);
-    let post = async |n: u64| http(&gateway, "POST", "/v1/events", &[("content-type", "application/json")], event(n).to_string().as_bytes()).await.unwrap();
+    let post = async |n: u64| {
+        http(&gateway, "POST", "/v1/events", &[("content-type", "application/json")], event(n).to_string().as_bytes()).await.unwrap()
+    };
     assert_eq!(post(1).await.0, 200);
     let pid = run["server_pid"].as_u64().unwrap().to_string();
     assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
@@ -288,7 +311,10 @@ async fn a_stop_is_graceful_and_history_is_there_after_a_start() {
     let mut worker = Worker::spawn(dir.path(), None, &[], &[]);
     let gateway = worker.ready().await;
     let event = json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": "select * from t where secret = 'hunter2'", "took_us": 300_000});
-    assert_eq!(http(&gateway, "POST", "/v1/events", &[("content-type", "application/json")], event.to_string().as_bytes()).await.unwrap().0, 200);
+    assert_eq!(
+        http(&gateway, "POST", "/v1/events", &[("content-type", "application/json")], event.to_string().as_bytes()).await.unwrap().0,
+        200
+    );
     let began = Instant::now();
     while !http_get(&gateway, "/api/v1/alerts?all").await.unwrap().1.contains("query.slow") {
         assert!(began.elapsed() < Duration::from_secs(20));

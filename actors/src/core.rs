@@ -220,7 +220,9 @@ impl<C: Default + Clone + Serialize + DeserializeOwned> Settings<C> {
     /// # Errors
     /// The parser's word: which key, and what was expected.
     pub fn read(table: &Value) -> Result<Self, serde_json::Error> {
-        let Value::Object(map) = table else { return Ok(Settings { modes: Modes::default(), config: serde_json::from_value(table.clone())? }) };
+        let Value::Object(map) = table else {
+            return Ok(Settings { modes: Modes::default(), config: serde_json::from_value(table.clone())? });
+        };
         let mut map = map.clone();
         let mut modes = Modes::default();
         if let Some(mode) = map.remove("mode") {

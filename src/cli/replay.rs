@@ -28,7 +28,13 @@ pub fn verdict(summary: &Summary) -> (String, bool) {
             let _ = write!(
                 text,
                 "\nnot the same: {} of {} recorded outputs are; {} differ, {} are missing, {} unexplained, {} doubled, {} out of order",
-                verdict.same, verdict.recorded, verdict.different, verdict.missing, verdict.unexplained, verdict.doubled, verdict.out_of_order
+                verdict.same,
+                verdict.recorded,
+                verdict.different,
+                verdict.missing,
+                verdict.unexplained,
+                verdict.doubled,
+                verdict.out_of_order
             );
             for told in &verdict.told {
                 let _ = write!(text, "\n  {told}");

@@ -89,7 +89,6 @@ impl Line {
     }
 }
 
-
 fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);

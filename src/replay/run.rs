@@ -127,7 +127,12 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(request: &'a Request, out: &'a mut dyn Write, incarnation: Option<&str>, poison: BTreeSet<(String, Position)>) -> Result<Self, ReplayError> {
+    fn new(
+        request: &'a Request,
+        out: &'a mut dyn Write,
+        incarnation: Option<&str>,
+        poison: BTreeSet<(String, Position)>,
+    ) -> Result<Self, ReplayError> {
         let hands = incarnation.is_some();
         let exact = !request.what_if && request.against.is_none();
         let machine = match incarnation {
@@ -182,7 +187,8 @@ impl<'a> Replay<'a> {
                         said.extend(other.end());
                     }
                 }
-                self.summary.broken_promise = engine.broken_promise().map(|(position, actor, promise)| format!("{promise} of {actor} at {position}"));
+                self.summary.broken_promise =
+                    engine.broken_promise().map(|(position, actor, promise)| format!("{promise} of {actor} at {position}"));
             }
             Machine::Verify(verifier) => self.summary.verdict = Some(verifier.finish()),
         }
@@ -251,7 +257,13 @@ pub fn file(request: &Request, input: &mut dyn BufRead, out: &mut dyn Write, pro
     }
 }
 
-fn recording(request: &Request, head: &Head, input: &mut dyn BufRead, out: &mut dyn Write, progress: &dyn Fn(u64)) -> Result<Summary, ReplayError> {
+fn recording(
+    request: &Request,
+    head: &Head,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+    progress: &dyn Fn(u64),
+) -> Result<Summary, ReplayError> {
     if head.homeostat_recording != FORMAT {
         return Err(ReplayError::Format(head.homeostat_recording));
     }
@@ -265,7 +277,8 @@ fn recording(request: &Request, head: &Head, input: &mut dyn BufRead, out: &mut 
             lines.push(serde_json::from_slice::<Line>(&buffer).map_err(|error| ReplayError::Broken(number, error.to_string()))?);
         }
     }
-    let poison = lines.iter().filter_map(|line| poisoned(line.headers.get("homeostat-by")?, line.headers.get("homeostat-position")?)).collect();
+    let poison =
+        lines.iter().filter_map(|line| poisoned(line.headers.get("homeostat-by")?, line.headers.get("homeostat-position")?)).collect();
     let mut replay = Replay::new(request, out, Some(&head.incarnation), poison)?;
     for (number, line) in (2..).zip(&lines) {
         let broken = |error: super::recording::LineError| ReplayError::Broken(number, error.to_string());
@@ -284,7 +297,13 @@ fn poisoned(by: &str, position: &str) -> Option<(String, Position)> {
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub async fn stream(request: &Request, log: &Log, root: &Root, out: &mut (dyn Write + Send), progress: &(dyn Fn(u64) + Sync)) -> Result<Summary, ReplayError> {
+pub async fn stream(
+    request: &Request,
+    log: &Log,
+    root: &Root,
+    out: &mut (dyn Write + Send),
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Summary, ReplayError> {
     let bounds = log.bounds().await?;
     let dead = read_all(log, vec![log.subject("dead.>")], 1, bounds.last).await?;
     let poison = dead.iter().filter_map(|entry| poisoned(entry.header("homeostat-by")?, entry.header("homeostat-position")?)).collect();
@@ -323,7 +342,13 @@ async fn read_all(log: &Log, filters: Vec<String>, from: u64, last: u64) -> Resu
 ///
 /// # Errors
 /// See [`ReplayError`].
-pub async fn record(log: &Log, root: &Root, range: Range, out: &mut (dyn Write + Send), progress: &(dyn Fn(u64) + Sync)) -> Result<u64, ReplayError> {
+pub async fn record(
+    log: &Log,
+    root: &Root,
+    range: Range,
+    out: &mut (dyn Write + Send),
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<u64, ReplayError> {
     let bounds = log.bounds().await?;
     let from = range.from.unwrap_or(1).max(bounds.first);
     let head = Head { homeostat_recording: FORMAT, incarnation: log.incarnation().to_owned(), root: root.clone(), from };

@@ -141,7 +141,11 @@ impl Verifier {
             Some(body) => {
                 self.verdict.different += 1;
                 self.verdict.tell(|| {
-                    format!("different: {id}\n  recorded {}\n  replayed {}", String::from_utf8_lossy(payload), String::from_utf8_lossy(&body))
+                    format!(
+                        "different: {id}\n  recorded {}\n  replayed {}",
+                        String::from_utf8_lossy(payload),
+                        String::from_utf8_lossy(&body)
+                    )
                 });
             }
             None if self.seen.contains(&key) => {

@@ -1,6 +1,6 @@
 //! What whole-system tests stand on: a real nats-server, the real binary, and temporary directories that end with the test.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod postgres;
 pub mod story;

@@ -48,16 +48,16 @@ pub fn request(number: u64, chance: &mut Chance) -> Vec<(&'static str, String, V
         "span": "00000000000000aa", "route": format!("GET /{}", table % 5), "status": status
     });
     let mut messages = vec![("query", shop.clone(), queries), ("request", shop, vec![request])];
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         let who = chance.below(5);
         // Two of the five fall silent for half of the time.
-        if who > 1 || number / 200 % 2 == 0 {
+        if who > 1 || (number / 200).is_multiple_of(2) {
             let service = format!("beat{who}");
             let beat = json!({"kind": "heartbeat", "service": service, "at_ms": now, "up_s": 100, "interval_s": 0.5});
             messages.push(("heartbeat", service, vec![beat]));
         }
     }
-    if number % 97 == 0 {
+    if number.is_multiple_of(97) {
         messages.push(("query", "shop0".to_owned(), vec![json!({"kind": "query", "service": "shop0"}), json!(17)]));
     }
     messages
@@ -69,7 +69,9 @@ pub async fn publish(log: &Log, messages: Vec<(&'static str, String, Vec<Value>)
     for (number, (kind, service, events)) in messages.into_iter().enumerate() {
         let body = serde_json::to_vec(&events).unwrap();
         let id = format!("{:x}-{number}", now_ms() as u128 * 1_000_003 + u128::from(rand_id()));
-        let message = Message::new(log.subject(&format!("event.{kind}.{service}")), body).with("content-type", "application/json").with("Nats-Msg-Id", id);
+        let message = Message::new(log.subject(&format!("event.{kind}.{service}")), body)
+            .with("content-type", "application/json")
+            .with("Nats-Msg-Id", id);
         loop {
             match log.append(message.clone()).await {
                 Ok(seq) => {
