@@ -1,0 +1,140 @@
+//! One trace shows a publisher's message, the decision on it and the alert: spans really exported by OTLP, really received.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::story::now_ms;
+use common::{Server, Worker};
+use homeostat_nats::{Message, Reader, ReaderOptions};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prost::Message as _;
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// An OTLP receiver: what was exported to it.
+async fn receiver() -> (String, Arc<Mutex<Vec<Span>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let spans = Arc::new(Mutex::new(Vec::new()));
+    let received = spans.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(serve(stream, received.clone()));
+        }
+    });
+    (address, spans)
+}
+
+/// Answers requests on a connection until it ends.
+async fn serve(mut stream: TcpStream, spans: Arc<Mutex<Vec<Span>>>) {
+    let mut buffer = Vec::new();
+    loop {
+        let head = loop {
+            if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                return;
+            }
+        };
+        let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+        assert!(text.starts_with("post /v1/traces "), "{text}");
+        let length: usize = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().trim().parse().unwrap();
+        while buffer.len() < head + length {
+            if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let request = ExportTraceServiceRequest::decode(&buffer[head..head + length]).unwrap();
+        let exported = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans);
+        spans.lock().unwrap().extend(exported);
+        buffer.drain(..head + length);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attribute(span: &Span, name: &str) -> String {
+    let value = span.attributes.iter().find(|attribute| attribute.key == name).and_then(|attribute| attribute.value.clone());
+    value.map_or(String::new(), |value| format!("{:?}", value.value))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_shows_event_decision_and_alert() {
+    let (endpoint, spans) = receiver().await;
+    let server = Server::start().await;
+    let log = server.log().await;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &[], &environment);
+    worker.ready().await;
+    let slow = |statement: &str, trace: Option<&str>| json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": statement, "took_us": 300_000, "trace": trace, "span": "00000000000000b7"});
+    // A single message with its publisher's trace, and a batch without one whose event has.
+    let subject = log.subject("event.query.shop");
+    let single = Message::new(&subject, slow("select * from a", None).to_string()).with("traceparent", format!("00-{TRACE}-{PARENT}-01"));
+    log.append(single).await.unwrap();
+    let batch = json!([slow("select * from b", Some("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), slow("select * from c", None)]);
+    log.append(Message::new(&subject, batch.to_string())).await.unwrap();
+
+    let began = Instant::now();
+    let mut reader = Reader::open(&log, 1, ReaderOptions { filters: vec![log.subject("alert.>")], ..ReaderOptions::default() }).await.unwrap();
+    let mut alerts = Vec::new();
+    while alerts.len() < 3 {
+        alerts.extend(tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("alerts").unwrap());
+    }
+    let wanted = |spans: &[Span]| spans.iter().filter(|span| span.name == "publish homeostat.v1.alert").count() >= 3;
+    while !wanted(&spans.lock().unwrap()) {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", spans.lock().unwrap().iter().map(|span| &span.name).collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(worker.stop().await.success());
+    let spans = spans.lock().unwrap();
+
+    // Parent for a single message: publisher → process → publish, in one trace.
+    let of_query = |span: &&Span| attribute(span, "homeostat.actor").contains("query");
+    let process = spans.iter().filter(of_query).find(|span| hex(&span.trace_id) == TRACE).expect("the decision is in the publisher's trace");
+    assert_eq!(process.name, "process homeostat.v1.event.query");
+    assert_eq!(process.kind, SpanKind::Consumer as i32);
+    assert_eq!(hex(&process.parent_span_id), PARENT);
+    assert!(attribute(process, "messaging.system").contains("nats"));
+    assert!(attribute(process, "messaging.destination.name").contains("homeostat.v1.event.query.shop"));
+    let publish = spans.iter().find(|span| span.parent_span_id == process.span_id).expect("the alert is below the decision");
+    assert_eq!(publish.name, "publish homeostat.v1.alert");
+    assert_eq!(publish.kind, SpanKind::Producer as i32);
+    assert_eq!(hex(&publish.trace_id), TRACE);
+    let carried = format!("00-{TRACE}-{}-01", hex(&publish.span_id));
+    assert!(alerts.iter().any(|alert| alert.header("traceparent") == Some(&carried)), "whoever reads the alert goes on in the same trace");
+
+    // Links for a batch: the decision begins a trace of its own and points to those of its events.
+    let batch = spans.iter().filter(of_query).find(|span| hex(&span.trace_id) != TRACE && !span.links.is_empty()).expect("a linked decision");
+    assert!(batch.links.iter().any(|link| hex(&link.trace_id) == "a".repeat(32)));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_endpoint_a_publishers_trace_is_carried_through() {
+    let server = Server::start().await;
+    let log = server.log().await;
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &[], &[]);
+    worker.ready().await;
+    let traceparent = format!("00-{TRACE}-{PARENT}-01");
+    let event = json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": "select 1 from t", "took_us": 300_000});
+    log.append(Message::new(log.subject("event.query.shop"), event.to_string()).with("traceparent", &traceparent)).await.unwrap();
+    let mut reader = Reader::open(&log, 1, ReaderOptions { filters: vec![log.subject("alert.>")], ..ReaderOptions::default() }).await.unwrap();
+    let alerts = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("an alert").unwrap();
+    assert_eq!(alerts[0].header("traceparent"), Some(traceparent.as_str()));
+    assert!(worker.stop().await.success());
+    server.stop().await;
+}
