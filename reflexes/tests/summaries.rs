@@ -70,7 +70,7 @@ fn operations_and_targets_stand_in_the_order_of_the_statement() {
         EXPLAIN SELECT t | t
         SELECT `t` `u` | t u
         DELETE orders OPTIMIZE | orders
-        SELECT generate_series LATERAL SELECT t | generate_series LATERAL t
+        SELECT generate_series SELECT t | t
         find reviews | reviews
         HGET | 
         connect | 

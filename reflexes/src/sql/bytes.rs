@@ -224,12 +224,13 @@ pub(super) fn dollar_end(text: &[u8], at: usize) -> Option<End> {
 }
 
 /// The end of a number that begins at `at` with a digit or with a dot and a digit: decimal, hexadecimal, octal and
-/// binary, with underscores, fraction and exponent. An exponent cut off by the end of the text belongs to it.
+/// binary, with underscores, fraction and exponent. A prefix or an
+/// exponent without digits is part of it, too: the statement may have been cut.
 pub(super) fn number_end(text: &[u8], at: usize) -> usize {
     let digit_or_line = |byte: u8| byte.is_ascii_digit() || byte == b'_';
     if peek(text, at) == b'0' && matches!(peek(text, at + 1) | 0x20, b'x' | b'o' | b'b') {
         let digits = run(text, at + 2, |byte| byte.is_ascii_hexdigit() || byte == b'_');
-        if digits > at + 2 || digits == text.len() {
+        if digits > at + 2 || !is_word(peek(text, digits)) {
             return digits;
         }
     }
@@ -240,8 +241,10 @@ pub(super) fn number_end(text: &[u8], at: usize) -> usize {
     if peek(text, end) | 0x20 == b'e' {
         let sign = usize::from(matches!(peek(text, end + 1), b'+' | b'-'));
         let digits = run(text, end + 1 + sign, digit_or_line);
-        if digits > end + 1 + sign || digits == text.len() {
+        if digits > end + 1 + sign {
             end = digits;
+        } else if !is_word(peek(text, end + 1)) {
+            end += 1;
         }
     }
     end.min(text.len())

@@ -193,7 +193,7 @@ fn find(key: u128) -> Keyword {
 /// Looks up the word of `len` bytes at the start of a 16-byte window; the bytes behind it do not matter.
 #[inline]
 pub(super) fn keyword_in(window: u128, len: usize) -> Keyword {
-    if len < 2 || len > 16 {
+    if !(2..=16).contains(&len) {
         return Keyword::Name;
     }
     find((window | FOLD) & (u128::MAX >> (128 - 8 * len)))
@@ -201,5 +201,5 @@ pub(super) fn keyword_in(window: u128, len: usize) -> Keyword {
 
 /// Looks up a word.
 pub(super) fn keyword(word: &[u8]) -> Keyword {
-    if word.len() < 2 || word.len() > 16 { Keyword::Name } else { find(key_of(word)) }
+    if !(2..=16).contains(&word.len()) { Keyword::Name } else { find(key_of(word)) }
 }

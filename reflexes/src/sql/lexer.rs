@@ -11,7 +11,7 @@ use super::keywords::Keyword;
 use super::normaliser::Facts;
 use super::output::Output;
 use super::params::Params;
-use super::{Shape, Verb};
+use super::{Shape, Verb, other};
 
 /// The token that was written last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Previous {
 
     /// Whether the next token is written without a space before it.
     #[inline]
-    const fn glues(self) -> bool {
+    pub(super) const fn glues(self) -> bool {
         const SET: u32 = 1 << Previous::Start as u8 | 1 << Previous::Open as u8 | 1 << Previous::Glue as u8;
         self.is_in(SET)
     }
@@ -90,6 +90,10 @@ pub(super) struct Lexer<'s> {
     pub(super) in_code_comment: bool,
     /// `COPY`: what follows the semicolon is data.
     pub(super) data_follows: bool,
+    /// Where the first statement ends in the output, with its semicolon; 0 before that.
+    first_end: usize,
+    /// Where `SET`, the first word, ends in the output; 0 without it.
+    pub(super) set_end: usize,
     pub(super) verb: Option<Verb>,
     /// The first word was seen.
     pub(super) begun: bool,
@@ -111,6 +115,8 @@ impl<'s> Lexer<'s> {
             in_limit: false,
             in_code_comment: false,
             data_follows: false,
+            first_end: 0,
+            set_end: 0,
             verb: None,
             begun: false,
             facts: Facts { params: Params::new(key), verb: Verb::Other, shape: Shape::default() },
@@ -157,6 +163,16 @@ impl<'s> Lexer<'s> {
         while self.output.last() == b';' {
             self.output.truncate(self.output.len() - 1);
         }
+        if self.first_end > 0 && self.output.len() > self.first_end {
+            self.note(Shape::SEVERAL);
+        }
+        if self.set_end > 0 && other::is_key_value_set(self.output.part(0, self.output.len()), self.set_end) {
+            // Comments or quotes hid from the first look that this is no SQL.
+            self.output.truncate(self.set_end);
+            self.output.text(b" ?");
+            self.verb = Some(Verb::KeyValue);
+            self.note(Shape::NOT_SQL);
+        }
         self.facts.verb = self.verb.unwrap_or_default();
         self.facts
     }
@@ -164,6 +180,15 @@ impl<'s> Lexer<'s> {
     #[inline]
     pub(super) fn note(&mut self, flag: Shape) {
         self.facts.shape.insert(flag);
+    }
+
+    /// A statement that begins with no word has no verb.
+    #[inline]
+    pub(super) fn begin_without_verb(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.verb = Some(Verb::Other);
+        }
     }
 
     /// Writes the space before a token that is no bracket and no separator.
@@ -240,6 +265,7 @@ impl<'s> Lexer<'s> {
             self.note(Shape::COLLAPSED);
         }
         self.previous = Previous::Close;
+        self.in_limit = false;
         self.at += 1;
     }
 
@@ -250,6 +276,7 @@ impl<'s> Lexer<'s> {
         if self.in_limit && self.previous == Previous::Literal {
             self.note(Shape::OFFSET);
         }
+        self.in_limit = false;
         self.output.byte(b',');
         self.frames.begin_item(self.output);
         self.previous = Previous::Comma;
@@ -265,8 +292,14 @@ impl<'s> Lexer<'s> {
             self.at = self.text.len();
             return;
         }
+        if self.frames.end_item(self.output) {
+            self.note(Shape::COLLAPSED);
+        }
         self.frames.clear();
         self.output.byte(b';');
+        if self.first_end == 0 {
+            self.first_end = self.output.len();
+        }
         self.previous = Previous::Semicolon;
         self.between = false;
         self.in_limit = false;
@@ -277,15 +310,21 @@ impl<'s> Lexer<'s> {
         if next.is_ascii_digit() && !matches!(self.previous, Previous::Word | Previous::Close | Previous::Glue) {
             return self.number();
         }
-        match self.previous {
-            // A keyword before a dot is a name (`user.id`).
-            Previous::Word | Previous::Keyword | Previous::Close | Previous::Glue => {
-                self.output.byte(b'.');
-                self.previous = Previous::Glue;
-                self.at += 1;
+        let glues = match self.previous {
+            Previous::Word | Previous::Close | Previous::Glue => true,
+            // A keyword that sticks to a further name is a name (`user.id`), unless that is the prefix of a string.
+            Previous::Keyword => {
+                let end = bytes::word_end(self.text, self.at + 1);
+                next.is_ascii_alphabetic() && !b"'\"&".contains(&peek(self.text, end))
             }
-            _ => self.operator(),
+            _ => false,
+        };
+        if !glues {
+            return self.operator();
         }
+        self.output.byte(b'.');
+        self.previous = Previous::Glue;
+        self.at += 1;
     }
 
     fn slash(&mut self) {

@@ -33,7 +33,7 @@ impl Lexer<'_> {
     /// Replaces the literal from `start` to `end`; the place is moved by the caller.
     #[inline]
     pub(super) fn literal(&mut self, start: usize, end: usize, previous: Previous) {
-        self.begun = true;
+        self.begin_without_verb();
         let negative = self.operand(previous);
         self.note(Shape::LITERALS);
         self.facts.params.absorb(self.text.get(start..end).unwrap_or_default(), negative);
@@ -42,7 +42,7 @@ impl Lexer<'_> {
     /// Replaces a placeholder that ends at `end`.
     #[inline]
     pub(super) fn placeholder(&mut self, end: usize) {
-        self.begun = true;
+        self.begin_without_verb();
         self.operand(Previous::Literal);
         self.note(Shape::PLACEHOLDERS);
         self.at = end;
@@ -91,7 +91,7 @@ impl Lexer<'_> {
         if self.dialect == Dialect::Mysql && (glued || (rest > end && !is_radix(whole) && whole.iter().all(|byte| bytes::is_word(*byte)))) {
             // MySQL's names may begin with digits.
             let end = bytes::word_end(self.text, start);
-            self.begun = true;
+            self.begin_without_verb();
             self.space();
             self.output.folded(self.text.get(start..end).unwrap_or_default());
             self.previous = Previous::Word;
@@ -190,7 +190,7 @@ impl Lexer<'_> {
     /// A session variable is a name, not a value.
     fn variable(&mut self, marks: usize) {
         let end = bytes::word_end(self.text, self.at + marks);
-        self.begun = true;
+        self.begin_without_verb();
         self.space();
         self.output.folded(self.text.get(self.at..end).unwrap_or_default());
         self.previous = Previous::Word;

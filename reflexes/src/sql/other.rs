@@ -195,7 +195,7 @@ fn scalar(text: &[u8], at: usize) -> (&[u8], bytes::End) {
         let to = if end.closed { end.at - 1 } else { end.at };
         return (text.get(at + 1..to).unwrap_or_default(), end);
     }
-    let to = bytes::run(text, at, |byte| !bytes::is_space(byte) && !b"{}[],:".contains(&byte));
+    let to = bytes::run(text, at, |byte| !bytes::is_space(byte) && !b"{}[],:\"'".contains(&byte));
     (text.get(at..to).unwrap_or_default(), bytes::End { at: to, closed: true })
 }
 
@@ -376,24 +376,38 @@ const SET_WORDS: &[&str] = &[
 ];
 
 /// Tells `SET key value` from SQL's many `SET`s, which assign or begin with one of a few words.
-fn is_key_value_set(text: &[u8], end: usize) -> bool {
+pub(super) fn is_key_value_set(text: &[u8], end: usize) -> bool {
     let (key, key_end) = argument(text, end);
     let (value, _) = argument(text, key_end);
     let is = |word: &[u8], names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
-    let assigns = key.contains(&b'=')
-        || key.ends_with(b":")
-        || value.first().is_some_and(|byte| b"=:,.([;".contains(byte))
+    // `a=1`, but not `a<=1`.
+    let equals = key.iter().position(|byte| *byte == b'=').and_then(|at| at.checked_sub(1)).and_then(|at| key.get(at));
+    let assigns = equals.is_some_and(|byte| bytes::is_word(*byte) || b":`\"])".contains(byte))
+        || value.starts_with(b"=")
+        || value.starts_with(b":=")
         || is(value, &["to", "on", "off", "from"]);
-    key.first().is_some_and(|byte| bytes::is_word(*byte)) && !assigns && !is(key, SET_WORDS)
+    // What sticks to the word makes it another one.
+    let spoken = is(key, SET_WORDS) && !value.first().is_some_and(|byte| b".,:;()[]".contains(byte));
+    let begins = key.first().is_some_and(|byte| bytes::is_word(*byte) || b"`\"[/".contains(byte));
+    begins && !assigns && !spoken
 }
 
 /// The next argument from `at` on, and its end; comments are no arguments.
 fn argument(text: &[u8], at: usize) -> (&[u8], usize) {
+    let comment = |at: usize| match (peek(text, at), peek(text, at + 1)) {
+        (b'/', b'*') if peek(text, at + 2) != b'!' => Some(bytes::block_end(text, at, true).at),
+        (b'-', b'-') => Some(bytes::line_end(text, at)),
+        (b'#', next) if !b"{>-".contains(&next) => Some(bytes::line_end(text, at)),
+        _ => None,
+    };
     let mut start = bytes::space_end(text, at);
-    while peek(text, start) == b'/' && peek(text, start + 1) == b'*' {
-        start = bytes::space_end(text, bytes::block_end(text, start, true).at);
+    while let Some(end) = comment(start) {
+        start = bytes::space_end(text, end);
     }
-    let end = bytes::run(text, start, |byte| !bytes::is_space(byte));
+    let mut end = start;
+    while end < text.len() && !bytes::is_space(peek(text, end)) && comment(end).is_none() {
+        end += 1;
+    }
     (text.get(start..end).unwrap_or_default(), end)
 }
 

@@ -15,12 +15,7 @@ impl Lexer<'_> {
             return;
         }
         let len = end - start;
-        let window = self.text.get(start..).and_then(|rest| rest.first_chunk::<16>());
-        let meaning = match window {
-            _ if self.previous == Previous::Glue => Keyword::Name,
-            Some(window) => keyword_in(u128::from_le_bytes(*window), len),
-            None => keyword(self.text.get(start..end).unwrap_or_default()),
-        };
+        let meaning = if self.previous == Previous::Glue { Keyword::Name } else { self.keyword_at(start, len) };
         if !self.begun && self.begin(start, end) {
             return;
         }
@@ -33,8 +28,8 @@ impl Lexer<'_> {
             },
         };
         self.space();
-        match window {
-            Some(window) if len <= 16 => self.output.folded_window(window, len),
+        match self.window(start).copied() {
+            Some(window) if len <= 16 => self.output.folded_window(&window, len),
             _ => self.output.folded(self.text.get(start..end).unwrap_or_default()),
         }
         self.previous = previous;
@@ -43,6 +38,21 @@ impl Lexer<'_> {
             if meaning == Keyword::Values {
                 self.frames.expect_rows(self.output);
             }
+        }
+    }
+
+    /// The sixteen bytes from `start` on, unless the text ends before.
+    #[inline]
+    fn window(&self, start: usize) -> Option<&[u8; 16]> {
+        self.text.get(start..).and_then(|rest| rest.first_chunk())
+    }
+
+    /// What the word of `len` bytes at `start` means.
+    #[inline]
+    fn keyword_at(&self, start: usize, len: usize) -> Keyword {
+        match self.window(start) {
+            Some(window) => keyword_in(u128::from_le_bytes(*window), len),
+            None => keyword(self.text.get(start..start + len).unwrap_or_default()),
         }
     }
 
@@ -69,7 +79,15 @@ impl Lexer<'_> {
         };
         folded.copy_from_slice(word);
         folded.make_ascii_lowercase();
+        if *folded == *b"asc" && !self.previous.expects_operand() {
+            // It will be dropped.
+            self.begun = false;
+            return false;
+        }
         self.data_follows = *folded == *b"copy";
+        if self.dialect == Dialect::Generic && *folded == *b"set" {
+            self.set_end = self.output.len() + usize::from(!self.previous.glues()) + folded.len();
+        }
         self.verb = Verb::of_first_word(folded);
         false
     }
@@ -98,12 +116,8 @@ impl Lexer<'_> {
                 }
             }
             Keyword::Share if self.previous == Previous::Keyword => self.note(Shape::LOCKING),
-            Keyword::Share | Keyword::Lock => {
-                if self.previous != Previous::Keyword {
-                    // `LOCK IN SHARE MODE`: its `IN` begins no list because no bracket follows.
-                    previous = Previous::Word;
-                }
-            }
+            // `LOCK IN SHARE MODE`: its `IN` begins no list because no bracket follows.
+            Keyword::Share | Keyword::Lock if self.previous != Previous::Keyword => previous = Previous::Word,
             Keyword::Delete => self.main_verb(Verb::Delete),
             Keyword::Merge => self.main_verb(Verb::Merge),
             Keyword::From => self.note(Shape::FROM),
@@ -278,9 +292,9 @@ impl Lexer<'_> {
             Dialect::Mysql | Dialect::Sqlite => true,
             Dialect::Postgresql | Dialect::Generic => false,
         };
-        self.begun = true;
+        self.begin_without_verb();
         self.space();
-        if is_bare(content, folds) {
+        if is_bare(content, folds) && self.keyword_at(start, content.len()) == Keyword::Name {
             self.output.folded(content);
         } else {
             let mark = if self.dialect == Dialect::Postgresql && open == b'"' { b'"' } else { b'`' };
@@ -302,12 +316,9 @@ impl Lexer<'_> {
     }
 }
 
-/// Whether a name needs no quotes: a word that folding does not change and that the lexer does not know.
+/// Whether a name is a word that folding does not change; unless it is a keyword, it needs no quotes then.
 fn is_bare(content: &[u8], folds: bool) -> bool {
     let Some((first, rest)) = content.split_first() else { return false };
     let fits = |byte: u8| folds || !byte.is_ascii_uppercase();
-    bytes::begins_word(*first)
-        && fits(*first)
-        && rest.iter().all(|&byte| bytes::is_word(byte) && fits(byte))
-        && keyword(content) == Keyword::Name
+    bytes::begins_word(*first) && fits(*first) && rest.iter().all(|&byte| bytes::is_word(byte) && fits(byte))
 }

@@ -1,0 +1,158 @@
+//! What normal forms look like, and what else is noticed on the way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use expect_test::expect;
+use homeostat_reflexes::sql::{Dialect, Fingerprint, Normaliser, Verb};
+
+fn told(dialect: Dialect, statements: &[&str]) -> String {
+    let mut normaliser = Normaliser::new();
+    let mut text = String::new();
+    for statement in statements {
+        let seen = normaliser.normalise(statement, dialect);
+        text += &format!("{}\n    {:?} {:?}\n", seen.normal, seen.verb, seen.shape);
+    }
+    text
+}
+
+#[test]
+fn normal_forms_of_postgresql_read_like_sql() {
+    let statements = [
+        "SELECT \"Users\".id, count( * )FROM public.\"Users\" AS u WHERE (a,b) IN ((1,2),(3,4)) AND c=-1.5e-3::numeric(10,2) LIMIT 10 OFFSET 20;",
+        "INSERT INTO t(a,b) VALUES ($1,now()),($2,now()) ON CONFLICT(a) DO UPDATE SET b=EXCLUDED.b RETURNING *",
+        "SELECT data->>'k', tags ?| ARRAY['a','b'], a::text, b[1] FROM t WHERE NOT x IS NULL AND y = NULL FOR UPDATE SKIP LOCKED",
+        "WITH x AS (SELECT 1) UPDATE t SET a = a -1, b = - 2 WHERE c = E'it\\'s' -- why",
+        "SELECT 'a'\n'b', interval '1 day' * 2, $tag$x$tag$ FROM \"order\" ORDER BY 1 ASC, 2 DESC",
+        "BEGIN; SELECT 1; COMMIT",
+        "SELECT * FROM t WHERE name = 'cut off",
+    ];
+    expect![[r#"
+        select "Users".id, count(*) from public."Users" as u where (a, b) in ((?)) and c = ? limit ? offset ?
+            Select {"has_literals", "has_in_list", "has_collapsed_items", "has_from", "has_where", "has_limit", "has_offset"}
+        insert into t(a, b) values (?, now()) on conflict(a) do update set b = excluded.b returning *
+            Insert {"has_placeholders", "has_collapsed_items", "has_value_rows"}
+        select data ->> ?, tags ?| array[?], a::text, b[?] from t where not x is null and y = ? for update skip locked
+            Select {"has_literals", "has_collapsed_items", "has_from", "has_where", "has_locking"}
+        with x as (select ?) update t set a = a - ?, b = ? where c = ?
+            Update {"has_literals", "has_where"}
+        select ?, interval ? * ?, ? from "order" order by ?, ? desc
+            Select {"has_literals", "has_from"}
+        begin; select ?; commit
+            Transaction {"has_literals", "has_several_statements"}
+        select * from t where name = ?
+            Select {"has_literals", "has_from", "has_where", "is_unterminated"}
+    "#]]
+    .assert_eq(&told(Dialect::Postgresql, &statements));
+}
+
+#[test]
+fn normal_forms_of_other_dialects_read_like_sql() {
+    let mysql = [
+        "SELECT `Id`, \"text\" FROM `Order` WHERE x = 'it\\'s' AND y=@v ORDER BY FIELD(id,1,2,3) LIMIT 5,10 # note",
+        "insert into t value (1,2) on duplicate key update a=values(a)",
+        "SELECT /*!40001 SQL_NO_CACHE */ * FROM 2fast WHERE a=5--3 LOCK IN SHARE MODE",
+        "SET @a := 5",
+    ];
+    let sqlite = ["SELECT [a b], \"c\" FROM \"T\" WHERE x = \"text\" AND y = :y AND z = $z", "PRAGMA key = \"secret\""];
+    let generic = [
+        "SELECT TOP 10 [Id] FROM [dbo].[Users] WHERE Name = N'x' AND a = @p0",
+        "SELECT * FROM t WHERE a = %(a)s AND b = %s AND c % 2 = 0 AND d = {d:UInt8} AND e = #{e}",
+        "{\"find\":\"users\",\"filter\":{\"name\":\"Ana\",\"n\":{\"$in\":[1,2,3]}}}",
+        "HSET user:17 name Ana",
+        "SET user:17 Ana",
+        "SET NAMES 'utf8'",
+        "pg-pool.connect",
+        "",
+    ];
+    let text = told(Dialect::Mysql, &mysql) + &told(Dialect::Sqlite, &sqlite) + &told(Dialect::Generic, &generic);
+    expect![[r#"
+        select id, ? from `order` where x = ? and y = @v order by field(id, ?) limit ?, ?
+            Select {"has_literals", "has_collapsed_items", "has_from", "has_where", "has_limit", "has_offset"}
+        insert into t values (?) on duplicate key update a = values (a)
+            Insert {"has_literals", "has_collapsed_items"}
+        select sql_no_cache * from 2fast where a = ? - ? lock in share mode
+            Select {"has_literals", "has_from", "has_where", "has_locking"}
+        set @a := ?
+            Session {"has_literals"}
+        select `a b`, c from t where x = ? and y = ? and z = ?
+            Select {"has_literals", "has_placeholders", "has_from", "has_where"}
+        pragma key = ?
+            Session {"has_literals"}
+        select top ? `Id` from dbo.`Users` where name = ? and a = ?
+            Select {"has_literals", "has_placeholders", "has_from", "has_where", "has_limit"}
+        select * from t where a = ? and b = ? and c % ? = ? and d = ? and e = ?
+            Select {"has_literals", "has_placeholders", "has_from", "has_where"}
+        {"find":"users","filter":{"name":?,"n":{"$in":[?]}}}
+            Document {"has_literals", "has_collapsed_items", "is_not_sql"}
+        hset ?
+            KeyValue {"has_literals", "is_not_sql"}
+        set ?
+            KeyValue {"has_literals", "is_not_sql"}
+        set names ?
+            Session {"has_literals"}
+        pg - pool.connect
+            Connect {}
+
+            Other {}
+    "#]]
+    .assert_eq(&text);
+}
+
+#[test]
+fn placeholders_leave_the_parameters_unknown() {
+    let mut normaliser = Normaliser::with_key(1);
+    let mut params = |statement: &str| normaliser.normalise(statement, Dialect::Postgresql).params;
+    assert_eq!(params("SELECT * FROM t WHERE a = $1"), None);
+    assert_eq!(params("SELECT * FROM t WHERE a = $1 LIMIT 21"), None);
+    assert_eq!(params("SELECT now()"), None);
+    assert!(params("SELECT 1").is_some());
+    assert_ne!(params("SELECT 5"), params("SELECT -5"));
+    assert_ne!(params("SELECT 'ab', 'c'"), params("SELECT 'a', 'bc'"));
+}
+
+#[test]
+fn words_that_hide_behind_comments_or_quotes_are_read_the_same_twice() {
+    // Each of these was once read differently the second time.
+    let statements = [
+        "+ set `t`",
+        "set --x\na 'b' c",
+        "set a.b != 5",
+        "set/*! x */ y z",
+        "{ limit:$_utf8'x'count( a. :n",
+        "#\n[ a",
+        "12ab == not. 0x1F",
+        "for update . 1_0",
+        ") asc get as",
+        "select 1e- 1e ->",
+        ". 1",
+        ": ::int",
+        "{${",
+        "[default, 0x1F;",
+    ];
+    let mut normaliser = Normaliser::new();
+    for statement in statements {
+        for dialect in [Dialect::Generic, Dialect::Postgresql, Dialect::Mysql, Dialect::Sqlite] {
+            let once = normaliser.normalise(statement, dialect).normal.to_owned();
+            assert_eq!(normaliser.normalise(&once, dialect).normal, once, "{dialect}: {statement}");
+        }
+    }
+}
+
+#[test]
+fn names_of_dialects_and_fingerprints_are_read_as_they_are_written() {
+    for dialect in [Dialect::Generic, Dialect::Postgresql, Dialect::Mysql, Dialect::Sqlite] {
+        assert_eq!(dialect.to_string().parse(), Ok(dialect));
+        let json = serde_json::to_string(&dialect).unwrap();
+        assert_eq!(json, format!("\"{dialect}\""));
+        assert_eq!(serde_json::from_str::<Dialect>(&json).unwrap(), dialect);
+    }
+    assert_eq!(Dialect::from_system("PostgreSQL"), Dialect::Postgresql);
+    assert_eq!(Dialect::from_system("mariadb"), Dialect::Mysql);
+    assert_eq!(Dialect::from_system("oracle.db"), Dialect::Generic);
+    assert!("oracle".parse::<Dialect>().is_err());
+    let print = Fingerprint(0x0123);
+    assert_eq!(print.to_string(), "0000000000000123");
+    assert_eq!("0000000000000123".parse(), Ok(print));
+    assert!("123".parse::<Fingerprint>().is_err() && "000000000000012G".parse::<Fingerprint>().is_err());
+    assert_eq!(serde_json::to_string(&print).unwrap(), "\"0000000000000123\"");
+    assert_eq!(serde_json::to_string(&Verb::KeyValue).unwrap(), "\"key_value\"");
+}
