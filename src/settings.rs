@@ -24,6 +24,14 @@ pub struct InForce {
     pub actors: ActorSettings,
 }
 
+impl InForce {
+    /// The same configuration, changed at run time.
+    #[must_use]
+    pub fn with(&self, actors: ActorSettings) -> InForce {
+        InForce { configured: self.configured.clone(), actors }
+    }
+}
+
 /// Why settings could not be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum InForceError {

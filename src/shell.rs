@@ -132,7 +132,8 @@ impl<C: Core> Handler<Step> for Shell<C> {
                 continue;
             }
             busy |= !matches!(delivery.content, homeostat_schemas::Content::Tick | homeostat_schemas::Content::Housekeeping);
-            let span = self.spans.process(C::NAME, delivery);
+            let heard = C::INTEREST.hears(C::NAME, &delivery.content);
+            let span = if heard { self.spans.process(C::NAME, delivery) } else { None };
             if let Some(suspect) = &mut self.suspect {
                 suspect.enter(delivery.position);
             }

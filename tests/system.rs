@@ -345,3 +345,44 @@ fn assert_no_trace_of(secret: &str, dir: &Path) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_and_actors_are_switched_while_the_system_runs() {
+    let server = Server::start().await;
+    let log = server.log().await;
+    let url = server.url();
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&url), OFTEN, &[]);
+    worker.ready().await;
+    let slow = async |n: u64| {
+        let event =
+            json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": format!("select a from t{n}"), "took_us": 300_000});
+        log.append(Message::new(log.subject("event.query.shop"), event.to_string())).await.unwrap()
+    };
+    let set = |setting: &str| homeostat(&["config", "set", setting, "--nats", &url]);
+    slow(1).await;
+    let off = set("actors.query.rules.slow=off");
+    assert!(off.status.success(), "{}", stderr(&off));
+    let last = slow(2).await;
+    settled(&log, last).await;
+    assert!(set("actors.query.rules.slow=act").status.success());
+    let last = slow(3).await;
+    settled(&log, last).await;
+    let said: Vec<String> = of(&everything(&log).await, "alert")
+        .iter()
+        .map(|entry| serde_json::from_slice::<Value>(&entry.payload).unwrap())
+        .map(|alert| format!("{} {}", alert["state"].as_str().unwrap(), alert["summary"].as_str().unwrap()))
+        .collect();
+    // What was open ends with the rule; what comes while it is off is not said.
+    let wanted = ["firing mean 300 ms  select a from t1", "resolved mean 300 ms  select a from t1", "firing mean 300 ms  select a from t3"];
+    assert_eq!(said, wanted);
+
+    let typo = set("actors.query.slowms=5");
+    assert_eq!(typo.status.code(), Some(1));
+    assert!(stderr(&typo).contains("actors.query.slow_ms"), "{}", stderr(&typo));
+    let fixed = set("gateway.listen=127.0.0.1:1");
+    assert!(stderr(&fixed).contains("cannot change while the system runs"), "{}", stderr(&fixed));
+    let verified = homeostat(&["replay", "--stream", "--verify", "--nats", &url]);
+    assert!(verified.status.success(), "settings are part of the log: {}", stderr(&verified));
+    assert!(worker.stop().await.success());
+    server.stop().await;
+}

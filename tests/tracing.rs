@@ -89,7 +89,8 @@ async fn one_trace_shows_event_decision_and_alert() {
     log.append(Message::new(&subject, batch.to_string())).await.unwrap();
 
     let began = Instant::now();
-    let mut reader = Reader::open(&log, 1, ReaderOptions { filters: vec![log.subject("alert.>")], ..ReaderOptions::default() }).await.unwrap();
+    let mut reader =
+        Reader::open(&log, 1, ReaderOptions { filters: vec![log.subject("alert.>")], ..ReaderOptions::default() }).await.unwrap();
     let mut alerts = Vec::new();
     while alerts.len() < 3 {
         alerts.extend(tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("alerts").unwrap());
@@ -100,11 +101,12 @@ async fn one_trace_shows_event_decision_and_alert() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(worker.stop().await.success());
-    let spans = spans.lock().unwrap();
+    let spans = spans.lock().unwrap().clone();
 
     // Parent for a single message: publisher → process → publish, in one trace.
     let of_query = |span: &&Span| attribute(span, "homeostat.actor").contains("query");
-    let process = spans.iter().filter(of_query).find(|span| hex(&span.trace_id) == TRACE).expect("the decision is in the publisher's trace");
+    let process =
+        spans.iter().filter(of_query).find(|span| hex(&span.trace_id) == TRACE).expect("the decision is in the publisher's trace");
     assert_eq!(process.name, "process homeostat.v1.event.query");
     assert_eq!(process.kind, SpanKind::Consumer as i32);
     assert_eq!(hex(&process.parent_span_id), PARENT);
@@ -118,7 +120,8 @@ async fn one_trace_shows_event_decision_and_alert() {
     assert!(alerts.iter().any(|alert| alert.header("traceparent") == Some(&carried)), "whoever reads the alert goes on in the same trace");
 
     // Links for a batch: the decision begins a trace of its own and points to those of its events.
-    let batch = spans.iter().filter(of_query).find(|span| hex(&span.trace_id) != TRACE && !span.links.is_empty()).expect("a linked decision");
+    let batch =
+        spans.iter().filter(of_query).find(|span| hex(&span.trace_id) != TRACE && !span.links.is_empty()).expect("a linked decision");
     assert!(batch.links.iter().any(|link| hex(&link.trace_id) == "a".repeat(32)));
     server.stop().await;
 }
@@ -132,7 +135,8 @@ async fn without_an_endpoint_a_publishers_trace_is_carried_through() {
     let traceparent = format!("00-{TRACE}-{PARENT}-01");
     let event = json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": "select 1 from t", "took_us": 300_000});
     log.append(Message::new(log.subject("event.query.shop"), event.to_string()).with("traceparent", &traceparent)).await.unwrap();
-    let mut reader = Reader::open(&log, 1, ReaderOptions { filters: vec![log.subject("alert.>")], ..ReaderOptions::default() }).await.unwrap();
+    let mut reader =
+        Reader::open(&log, 1, ReaderOptions { filters: vec![log.subject("alert.>")], ..ReaderOptions::default() }).await.unwrap();
     let alerts = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("an alert").unwrap();
     assert_eq!(alerts[0].header("traceparent"), Some(traceparent.as_str()));
     assert!(worker.stop().await.success());

@@ -1,6 +1,6 @@
 //! The contract of a mind.
 
-use homeostat_schemas::{Alert, Answer, Ask, Command, Event, EventKind, Identity, Mode, Ms, Outcome, Position, UnixMs};
+use homeostat_schemas::{Alert, Answer, Ask, Command, Content, Event, EventKind, Identity, Mode, Ms, Outcome, Position, UnixMs};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,6 +50,20 @@ pub struct Interest {
 impl Interest {
     /// Nothing but ticks, answers to its own asks, and the end.
     pub const NONE: Interest = Interest { events: &[], alerts: false, commands: false, outcomes: false };
+
+    /// Does the actor of this name hear anything in a message?
+    #[must_use]
+    pub fn hears(&self, actor: &str, content: &Content) -> bool {
+        match content {
+            Content::Events(events) => events.iter().flatten().any(|event| self.event(event.kind())),
+            Content::Alert(_) => self.alerts,
+            Content::Command(_) => self.commands,
+            Content::Outcome(_) => self.outcomes,
+            Content::Answer(answer) => answer.actor == actor,
+            Content::Tick => true,
+            Content::Ask(_) | Content::Settings(_) | Content::Housekeeping | Content::Broken(_) => false,
+        }
+    }
 
     /// Does it listen to this kind?
     #[must_use]

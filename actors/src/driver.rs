@@ -5,7 +5,7 @@
 //! - D-2 What a mind is given depends on the log alone, never on how messages were grouped when they were read.
 
 use crate::core::{Core, Cx, Input, Output, Settings};
-use homeostat_schemas::{Content, Delivery, Event, Identity, Mode, Position, UnixMs};
+use homeostat_schemas::{Content, Delivery, Identity, Mode, Position, UnixMs};
 use serde::{Deserialize, Serialize};
 
 /// A mind with its place in the log, its clock and its settings.
@@ -88,19 +88,18 @@ impl<C: Core> Driver<C> {
     pub fn step(&mut self, delivery: &Delivery) -> Vec<Output> {
         self.position = delivery.position;
         self.now = self.now.max(delivery.at);
+        // Most messages are of no interest to most minds.
+        if !C::INTEREST.hears(C::NAME, &delivery.content) && !matches!(delivery.content, Content::Settings(_)) {
+            return Vec::new();
+        }
         match &delivery.content {
-            Content::Events(events) => {
-                let wanted = |event: &&Event| C::INTEREST.event(event.kind()) && self.settings.modes.actor != Mode::Off;
-                // Most messages are of no interest to most minds.
-                if !events.iter().flatten().any(|event| wanted(&event)) {
-                    return Vec::new();
-                }
-                self.run(events.iter().flatten().map(Input::Event))
-            }
-            Content::Alert(alert) if C::INTEREST.alerts => self.run([Input::Alert(alert)]),
-            Content::Command(command) if C::INTEREST.commands => self.run([Input::Command(command)]),
-            Content::Outcome(outcome) if C::INTEREST.outcomes => self.run([Input::Outcome(outcome)]),
-            Content::Answer(answer) if answer.actor == C::NAME => self.run([Input::Answer(answer)]),
+            // An actor that is off only sees time pass, so that what it had open ends.
+            Content::Events(_) if self.settings.modes.actor == Mode::Off => Vec::new(),
+            Content::Events(events) => self.run(events.iter().flatten().map(Input::Event)),
+            Content::Alert(alert) => self.run([Input::Alert(alert)]),
+            Content::Command(command) => self.run([Input::Command(command)]),
+            Content::Outcome(outcome) => self.run([Input::Outcome(outcome)]),
+            Content::Answer(answer) => self.run([Input::Answer(answer)]),
             Content::Settings(all) => {
                 match all.get(C::NAME).map(Settings::read) {
                     Some(Ok(settings)) => self.settings = settings,
@@ -110,7 +109,7 @@ impl<C: Core> Driver<C> {
                 Vec::new()
             }
             Content::Tick => self.run([Input::Tick]),
-            _ => Vec::new(),
+            Content::Ask(_) | Content::Housekeeping | Content::Broken(_) => Vec::new(),
         }
     }
 

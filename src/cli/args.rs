@@ -274,6 +274,12 @@ pub enum ConfigCommand {
         /// A setting or a table [default: all]
         key: Option<String>,
     },
+    /// Change settings of actors while the system runs: they are in force from the next message on
+    Set {
+        /// Such as actors.query.mode=observe or actors.query.rules.slow=off
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = assignment)]
+        settings: Vec<Flag>,
+    },
     /// Say everything that is wrong with a settings file
     Check {
         /// The file
@@ -304,6 +310,10 @@ pub struct CompletionsArgs {
 fn set(text: &str) -> Result<Flag, String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as actors.query.slow_ms=50")?;
     Ok(Flag { name: "--set".to_owned(), key: key.trim().to_owned(), value: value.to_owned() })
+}
+
+fn assignment(text: &str) -> Result<Flag, String> {
+    set(text).map(|flag| Flag { name: "config set".to_owned(), ..flag })
 }
 
 fn dialect(text: &str) -> Result<Dialect, String> {

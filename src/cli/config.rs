@@ -1,20 +1,24 @@
-//! `homeostat config show|explain|check`: the settings, for people and machines. Secrets are never printed.
+//! `homeostat config show|explain|set|check`: the settings, for people and machines. Secrets are never printed.
 
 use super::args::{ConfigArgs, ConfigCommand};
 use super::out::Tone;
-use super::{CliError, Context, Finish, Out};
+use super::{CliError, Context, Finish, Out, bus};
 use crate::config::schema::Schema;
 use crate::config::show::{Explained, written};
-use crate::config::{Config, Sources};
-use serde_json::json;
+use crate::config::sources::Flag;
+use crate::config::{self, Config, Sources};
+use crate::roster::ActorSettings;
+use crate::settings;
+use serde_json::{Value, json};
 use std::path::Path;
 
-/// Runs `config show` and `config explain`.
+/// Runs `config show`, `config explain` and `config set`.
 ///
 /// # Errors
-/// A key nobody knows.
-pub fn run(context: &mut Context, args: &ConfigArgs) -> Result<Finish, CliError> {
+/// A key nobody knows, a value that does not fit, or no bus to change settings on.
+pub async fn run(context: &mut Context, args: &ConfigArgs) -> Result<Finish, CliError> {
     match &args.command {
+        ConfigCommand::Set { settings } => set(context, settings.clone()).await?,
         ConfigCommand::Show if context.json => context.out.pretty(&context.loaded.shown())?,
         ConfigCommand::Show => {
             let text = context.loaded.to_toml();
@@ -24,6 +28,37 @@ pub fn run(context: &mut Context, args: &ConfigArgs) -> Result<Finish, CliError>
         ConfigCommand::Check { file } => return check(&mut context.out, file, context.json),
     }
     Ok(Finish::Fine)
+}
+
+/// Puts changed settings on the log. They stay in force until they are changed again, or until `up` starts with another
+/// configuration than the last time.
+async fn set(context: &mut Context, flags: Vec<Flag>) -> Result<(), CliError> {
+    let checked = Config::load(&Sources { flags, ..Sources::default() }).map_err(|error| super::unusable(&error))?;
+    if let Some(other) = checked.assignments.iter().find(|a| a.keys.first().is_none_or(|table| table != "actors")) {
+        return Err(CliError::new(format!("`{}` cannot change while the system runs", other.path()))
+            .advise("only settings below `actors` can; change it in the settings and start `homeostat up` again"));
+    }
+    let log = bus::log(context).await?;
+    let root = bus::root(context.config())?;
+    settings::change(&log, &root, |before| {
+        let before = before.ok_or("no settings are in force yet: `homeostat up` has not run on this log")?;
+        let mut tables = Value::Object(before.actors.0.clone());
+        for assignment in &checked.assignments {
+            config::sources::set(&mut tables, assignment.keys.get(1..).unwrap_or_default(), assignment.value.clone());
+        }
+        let Value::Object(tables) = tables else { return Err("`actors` must stay a table".to_owned()) };
+        Ok(Some(before.with(ActorSettings(tables))))
+    })
+    .await
+    .map_err(|error| CliError::new("the settings could not be changed").because(error))?;
+    for assignment in &checked.assignments {
+        if context.json {
+            context.out.json(&json!({ "key": assignment.path(), "value": assignment.value }))?;
+        } else {
+            context.out.line(format!("{} = {} is in force", assignment.path(), written(&assignment.value)))?;
+        }
+    }
+    Ok(())
 }
 
 fn explain(context: &mut Context, key: &str) -> Result<(), CliError> {

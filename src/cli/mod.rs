@@ -150,7 +150,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Query(args) => query::run(&mut context, &args),
         Command::Health(args) => health::run(&mut context, &args),
         Command::Export(args) => export::run(&mut context, &args),
-        Command::Config(args) => config::run(&mut context, &args),
+        Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,
         Command::Healthcheck(args) => healthcheck::run(&mut context, &args).await,
         Command::Completions(args) => completions::completions(&mut context.out, &args),

@@ -240,7 +240,7 @@ fn json(value: &DeValue<'_>) -> Value {
 }
 
 /// Puts a value into a tree; whatever is in the way of a table makes room for one.
-pub(super) fn set(tree: &mut Value, keys: &[String], value: Value) {
+pub(crate) fn set(tree: &mut Value, keys: &[String], value: Value) {
     let Some((key, rest)) = keys.split_first() else {
         *tree = value;
         return;
