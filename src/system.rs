@@ -22,7 +22,7 @@ use homeostat_nats::{
 };
 use homeostat_schemas::{Position, Root, Subject};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -32,8 +32,13 @@ const LIVE: usize = 64;
 const RETRY: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// How often readiness asks the database.
-const DATABASE_EVERY: Duration = Duration::from_secs(2);
+/// Log time that has not moved for so long stands still: ticks come four times a second, and a takeover takes two seconds.
+const STILL: Duration = Duration::from_secs(4);
+/// After so long an embedded server is started again, and after up to [`PATIENCE_MAX`] more once more.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the system ended otherwise than it was told.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +154,7 @@ pub async fn up(config: Config, mut stop: watch::Receiver<bool>, announce: impl 
             log_sender.send_replace(Some(log.clone()));
             tokio::select! {
                 result = work(&shared, &log, &readiness) => result,
-                () = watch_bus(&shared, &log, &readiness) => Ok(()),
+                () = watch_bus(&shared, &log, &readiness, embedded.as_ref()) => Ok(()),
             }
         }
         Ok(None) => Ok(()),
@@ -205,28 +210,62 @@ async fn open(config: &BusConfig, stop: &mut watch::Receiver<bool>) -> Result<Op
 }
 
 /// Says to readiness, for as long as it is let, how the bus and the actors are.
-async fn watch_bus(shared: &Shared, log: &Log, readiness: &Readiness) {
+async fn watch_bus(shared: &Shared, log: &Log, readiness: &Readiness, embedded: Option<&Embedded>) {
     let mut every = tokio::time::interval(Duration::from_millis(250));
-    let mut database = tokio::time::interval(DATABASE_EVERY);
-    database.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beat = Heart::new();
     let state = log.bus().state();
     loop {
-        tokio::select! {
-            _ = every.tick() => {}
-            _ = database.tick() => {
-                // The store has its own deadline.
-                readiness.database(shared.store.ping().await.ok());
-                continue;
-            }
-        }
+        every.tick().await;
         let connected = state.borrow().phase == homeostat_nats::Phase::Connected;
         readiness.bus(connected);
+        let still = beat.stands_still(log).await;
+        readiness.still(still > STILL);
+        if let Some(embedded) = embedded
+            && still > beat.patience
+        {
+            tracing::error!(still_s = still.as_secs(), "the log takes no messages; nats-server is started again, in case there is room again");
+            embedded.restart();
+            beat.restarted();
+        }
         let conditions = shared.slots.conditions();
         for (actor, condition) in &conditions {
             let newest = conditions.iter().map(|(_, condition)| condition.position).max().unwrap_or(0);
             shared.metrics.show(actor, condition, newest);
         }
         readiness.actors(conditions);
+    }
+}
+
+/// Does log time move? Whoever ticks: what counts is that the log stores.
+struct Heart {
+    last: u64,
+    moved: Instant,
+    looked: Option<Instant>,
+    /// After standing still for so long our own server is started again; longer every time it did not help.
+    patience: Duration,
+}
+
+impl Heart {
+    fn new() -> Heart {
+        Heart { last: 0, moved: Instant::now(), looked: None, patience: PATIENCE }
+    }
+
+    /// For how long log time has not moved.
+    async fn stands_still(&mut self, log: &Log) -> Duration {
+        if self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            self.looked = Some(Instant::now());
+            let tick = tokio::time::timeout(LOOK_EVERY, log.last_on(&log.subject("tick"))).await;
+            if let Ok(Ok(Some(tick))) = tick
+                && tick.seq != self.last
+            {
+                *self = Heart { last: tick.seq, looked: self.looked, ..Heart::new() };
+            }
+        }
+        self.moved.elapsed()
+    }
+
+    fn restarted(&mut self) {
+        self.patience = self.moved.elapsed() + (self.patience * 2).min(PATIENCE_MAX);
     }
 }
 

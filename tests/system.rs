@@ -386,3 +386,48 @@ async fn rules_and_actors_are_switched_while_the_system_runs() {
     assert!(worker.stop().await.success());
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_nothing_false_is_acknowledged_and_it_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut worker = Worker::spawn(dir.path(), None, OFTEN, &[]);
+    let gateway = worker.ready().await;
+    let run: Value = serde_json::from_str(&std::fs::read_to_string(dir.path().join("run.json")).unwrap()).unwrap();
+    let post = async |n: u64| {
+        let event = json!([{"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": format!("select a from t{n}"), "took_us": 300_000}]);
+        http(&gateway, "POST", "/v1/events", &[("content-type", "application/json")], event.to_string().as_bytes()).await.unwrap().0
+    };
+    assert_eq!(post(0).await, 200);
+    // Every write beyond a few KiB of a file fails, as on a disk that is full. The limit goes with the process: a server that is
+    // started again has room again.
+    let pid = run["server_pid"].as_u64().unwrap().to_string();
+    let limited = Command::new("prlimit").args(["--pid", &pid, "--fsize=4096:unlimited"]).status().unwrap();
+    assert!(limited.success());
+    let mut acknowledged = vec![0];
+    let mut said = false;
+    let began = Instant::now();
+    for n in 1.. {
+        match post(n).await {
+            200 => acknowledged.push(n),
+            status => assert_eq!(status, 503, "a sender is told to try again"),
+        }
+        let ready = http_get(&gateway, "/readyz").await.unwrap().0;
+        said |= ready == 503;
+        assert_eq!(http_get(&gateway, "/livez").await.unwrap().0, 200);
+        if said && ready == 200 && acknowledged.last() == Some(&n) {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(90), "{}", worker.log());
+    }
+    let began = Instant::now();
+    loop {
+        let (_, body) = http_get(&gateway, "/api/v1/alerts").await.unwrap();
+        let missing: Vec<_> = acknowledged.iter().filter(|n| !body.contains(&format!("from t{n}\""))).collect();
+        if missing.is_empty() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "acknowledged and lost: {missing:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(worker.stop().await.success());
+}

@@ -242,6 +242,13 @@ impl Embedded {
         self.child.state()
     }
 
+    /// Ends the server and starts it again at once, on the same port. For a server that lives and does not work: after a write
+    /// error (a full disk) JetStream refuses a stream until it is started anew, even when there is room again. What was
+    /// acknowledged is in the kernel's hands and survives the end of the process.
+    pub fn restart(&self) {
+        self.child.bounce();
+    }
+
     /// Stops it: SIGTERM, and SIGKILL when that takes too long. Returns when it is gone, its
     /// directory is unlocked and `run.json` removed.
     pub async fn stop(self) {

@@ -72,6 +72,7 @@ impl Ready {
 #[derive(Debug, Default)]
 struct Seen {
     bus: bool,
+    still: bool,
     standby: bool,
     actors: Vec<(&'static str, Condition)>,
     database: Option<Duration>,
@@ -88,6 +89,11 @@ impl Readiness {
     /// Is the bus connected?
     pub fn bus(&self, connected: bool) {
         self.change(|seen| seen.bus = connected);
+    }
+
+    /// Does log time stand still though it should not: nothing is stored, or nobody is at work?
+    pub fn still(&self, still: bool) {
+        self.change(|seen| seen.still = still);
     }
 
     /// Does another process carry the actors?
@@ -129,7 +135,11 @@ impl Readiness {
         let check =
             |name: &str, level: Level, detail: Option<&str>| Check { name: name.to_owned(), level, detail: detail.map(str::to_owned) };
         let mut checks = vec![
-            if seen.bus { check("bus", Level::Pass, None) } else { check("bus", Level::Fail, Some("not connected")) },
+            match (seen.bus, seen.still) {
+                (false, _) => check("bus", Level::Fail, Some("not connected")),
+                (true, true) => check("bus", Level::Fail, Some("the log takes no messages; is its disk full?")),
+                (true, false) => check("bus", Level::Pass, None),
+            },
             match (seen.database_ready, seen.database) {
                 (false, _) => check("database", Level::Fail, Some("no good answer yet")),
                 (true, None) => check("database", Level::Warn, Some("the last answer was an error or came too late")),

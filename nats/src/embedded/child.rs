@@ -105,6 +105,13 @@ impl Child {
         write_run(&self.run_file, &RunInfo { server_pid, ..self.run.clone() })
     }
 
+    /// Ends the process and lets its supervisor start it again.
+    pub(super) fn bounce(&self) {
+        if let Some(pid) = *self.shared.pid() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// SIGTERM, after `within` SIGKILL; returns when it is gone.
     pub(super) async fn stop(&self, within: Duration) {
         let mut state = self.state.clone();
