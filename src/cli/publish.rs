@@ -6,10 +6,11 @@
 pub mod packer;
 
 use super::args::PublishArgs;
-use super::out::complain;
+use super::out::{complain, count, now_ms, plain};
 use super::{CliError, Context, Finish, bus};
+use crate::gateway::events::unplaced;
 use crate::otlp::Mapper;
-use homeostat_nats::{AppendAllError, Log, Message};
+use homeostat_nats::{AppendAllError, BusError, Log, Message};
 use homeostat_schemas::{Event, TraceContext};
 use indicatif::{ProgressBar, ProgressStyle};
 use packer::Packer;
@@ -29,13 +30,16 @@ const PIECE: usize = 512;
 const MESSAGES: usize = 64;
 /// Bad lines that are told one by one.
 const TOLD_MAX: usize = 100;
+/// An event further ahead than a day is set aside by whoever reads it.
+const AHEAD_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// How often a message that was not acknowledged is sent again; its id keeps it from being stored twice.
 const TRIES: u32 = 6;
 
 /// What was read in one go.
 #[derive(Default)]
 struct Piece {
-    events: Vec<Event>,
+    /// Each with the number of its line.
+    events: Vec<(u64, Event)>,
     bad: Vec<(u64, String)>,
     bytes: u64,
     /// May what comes next be long in coming? Then nothing is held back for it.
@@ -48,6 +52,18 @@ struct Counts {
     messages: u64,
     bad: u64,
     told: Vec<(u64, String)>,
+    /// Events that readers on the bus will pass over, because their time is too far ahead.
+    ahead: u64,
+}
+
+impl Counts {
+    fn complain(&mut self, bar: &ProgressBar, line: u64, why: String) {
+        self.bad += 1;
+        if self.told.len() < TOLD_MAX {
+            bar.suspend(|| complain(&format!("line {line}: {why}")));
+            self.told.push((line, why));
+        }
+    }
 }
 
 /// Runs the command.
@@ -77,16 +93,21 @@ pub async fn run(context: &mut Context, args: &PublishArgs) -> Result<Finish, Cl
     let started = Instant::now();
     while let Some(mut piece) = pieces.recv().await {
         bar.inc(piece.bytes);
-        counts.bad += piece.bad.len() as u64;
         for (line, why) in piece.bad.drain(..) {
-            if counts.told.len() < TOLD_MAX {
-                bar.suspend(|| complain(&format!("line {line}: {why}")));
-                counts.told.push((line, why));
-            }
+            counts.complain(&bar, line, why);
         }
-        mapper.redact(&mut piece.events);
-        for event in piece.events {
-            packer.push(&event)?;
+        mapper.redact(piece.events.iter_mut().map(|(_, event)| event));
+        let horizon = now_ms().saturating_add(AHEAD_MAX_MS);
+        for (line, event) in piece.events {
+            if !packer.push(&event)? {
+                counts.complain(
+                    &bar,
+                    line,
+                    format!("the event is larger than {} KiB, more than a message can carry", packer::EVENT_MAX / 1024),
+                );
+            } else if event.at_ms() > horizon {
+                counts.ahead += 1;
+            }
         }
         if piece.pause && pieces.is_empty() {
             packer.close()?;
@@ -112,14 +133,18 @@ pub async fn run(context: &mut Context, args: &PublishArgs) -> Result<Finish, Cl
 }
 
 fn report(context: &mut Context, counts: &Counts) -> Result<(), CliError> {
-    let Counts { published, messages, bad, told } = counts;
+    let Counts { published, messages, bad, told, ahead } = counts;
+    if *ahead > 0 {
+        let which = if *ahead == 1 { "1 event is".to_owned() } else { format!("{ahead} events are") };
+        complain(&format!("{which} more than a day ahead of this machine's clock; what reads the log will set such events aside"));
+    }
     if context.json {
         let lines = told.iter().map(|(line, why)| json!({ "line": line, "reason": why })).collect::<Vec<_>>();
-        return context.out.json(&json!({ "published": published, "messages": messages, "bad": bad, "bad_lines": lines }));
+        return context.out.json(&json!({ "published": published, "messages": messages, "bad": bad, "bad_lines": lines, "ahead": ahead }));
     }
     let more = if *bad > told.len() as u64 { format!(", {} of them told above", told.len()) } else { String::new() };
-    let bad = if *bad == 0 { String::new() } else { format!("; {bad} bad lines{more}") };
-    context.out.line(format!("published {published} events in {messages} messages{bad}"))
+    let bad = if *bad == 0 { String::new() } else { format!("; {}{more}", count(*bad, "bad line")) };
+    context.out.line(format!("published {} in {}{bad}", count(*published, "event"), count(*messages, "message")))
 }
 
 type Input = Box<dyn BufRead + Send>;
@@ -161,8 +186,8 @@ fn read(mut input: Input, size: usize, pieces: &mpsc::Sender<Piece>) -> std::io:
                 piece.bad.push((number, format!("longer than {LINE_MAX} bytes")));
             } else if !text.is_empty() {
                 match Event::from_json(text) {
-                    Ok(event) => piece.events.push(event),
-                    Err(why) => piece.bad.push((number, super::out::plain(&why.to_string()))),
+                    Ok(event) => piece.events.push((number, event)),
+                    Err(why) => piece.bad.push((number, plain(&unplaced(&why.to_string())))),
                 }
             }
         }
@@ -221,6 +246,11 @@ async fn store(log: &Log, batch: Vec<(Message, u64)>, counts: &mut Counts) -> Re
         }
         let Err(AppendAllError { failed, .. }) = log.append_all(messages.clone()).await else { break };
         let Some((_, error)) = failed.first() else { break };
+        if let BusError::TooLarge { .. } = error {
+            return Err(CliError::new(format!("stopped after {}", count(counts.published, "event")))
+                .because(error.clone())
+                .advise("trying again would not help: raise max_payload of the server and `nats.stream.max_message_bytes` to 1 MiB"));
+        }
         if tried == TRIES {
             let stored = counts.published;
             return Err(CliError::new(format!("stopped after {stored} events"))

@@ -4,7 +4,7 @@
 use super::Gate;
 use super::body;
 use super::problem::{PROBLEM_JSON, Problem};
-use super::publish::{context, group, pack, store};
+use super::publish::{Packed, context, group, pack, store};
 use super::traces::now;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -13,6 +13,7 @@ use homeostat_schemas::event::EventKind;
 use homeostat_schemas::{Event, UnixMs, decode_events};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::io::Cursor;
 
@@ -28,7 +29,7 @@ const DEPTH_MAX: usize = 64;
 pub struct Receipt {
     /// Events that stand on the log now.
     pub accepted: u64,
-    /// Events that could not be used, the first 100.
+    /// Events that could not be used, the first 100 found.
     pub rejected: Vec<Rejection>,
     /// How many could not be used in all.
     pub rejected_total: u64,
@@ -43,6 +44,15 @@ pub struct Rejection {
     pub reason: String,
 }
 
+impl Receipt {
+    fn reject(&mut self, index: u64, reason: &str) {
+        self.rejected_total += 1;
+        if self.rejected.len() < REJECTIONS_MAX {
+            self.rejected.push(Rejection { index, reason: reason.chars().take(REASON_MAX).collect() });
+        }
+    }
+}
+
 /// Takes events.
 pub(super) async fn publish(gate: web::Data<Gate>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
@@ -54,17 +64,29 @@ pub(super) async fn publish(gate: web::Data<Gate>, request: HttpRequest, payload
     let body = body::read(&gate, &request, payload, gate.config.events_body_max_bytes).await?;
     let mut receipt = Receipt::default();
     let mut events = read(form, &body.bytes, now(), &mut receipt)?;
-    gate.mapper.redact(&mut events);
+    gate.mapper.redact(events.iter_mut().map(|(_, event)| event));
     receipt.accepted = events.len() as u64;
     let mut groups = Vec::new();
-    events.into_iter().for_each(|event| group(&mut groups, event));
+    // The index of each event in the request, beside it in its group.
+    let mut indices: Vec<Vec<u64>> = Vec::new();
+    for (index, event) in events {
+        let which = group(&mut groups, event);
+        indices.resize_with(groups.len(), Vec::new);
+        if let Some(indices) = indices.get_mut(which) {
+            indices.push(index);
+        }
+    }
     // Two equal requests may be two equal happenings, unless their sender says that the second is a retry.
     let id = match request.headers().get("idempotency-key") {
         Some(key) => gate.ids.of("events", key.as_bytes()),
         None => gate.ids.fresh(),
     };
-    let messages = pack(&gate.state.root, &groups, &id, &context(&request));
-    let messages = messages.map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
+    let packed = pack(&gate.state.root, &groups, &id, &context(&request));
+    let Packed { messages, oversized } = packed.map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
+    receipt.accepted = receipt.accepted.saturating_sub(oversized.len() as u64);
+    for (which, place) in oversized {
+        receipt.reject(indices.get(which).and_then(|indices| indices.get(place)).copied().unwrap_or_default(), &Packed::reason());
+    }
     let result = store(&gate, messages).await;
     gate.count("events", if result.is_ok() { "accepted" } else { "unavailable" }, receipt.accepted);
     gate.count("events", "rejected", receipt.rejected_total);
@@ -125,7 +147,7 @@ struct Head {
     service: String,
 }
 
-fn read(form: Form, body: &[u8], now: UnixMs, receipt: &mut Receipt) -> Result<Vec<Event>, Problem> {
+fn read(form: Form, body: &[u8], now: UnixMs, receipt: &mut Receipt) -> Result<Vec<(u64, Event)>, Problem> {
     let mut events = Vec::new();
     let mut reader = Reader { now, index: 0, receipt, events: &mut events };
     match form {
@@ -169,12 +191,12 @@ fn msgpack(body: &[u8], reader: &mut Reader<'_>) -> Result<(), Problem> {
     if at == body.len() { Ok(()) } else { Err(broken(at)) }
 }
 
-/// Takes one element after the other.
+/// Takes one element after the other; each event keeps its index.
 struct Reader<'r> {
     now: UnixMs,
     index: u64,
     receipt: &'r mut Receipt,
-    events: &'r mut Vec<Event>,
+    events: &'r mut Vec<(u64, Event)>,
 }
 
 impl Reader<'_> {
@@ -183,26 +205,49 @@ impl Reader<'_> {
         self.index += 1;
         let head: Head = match format.read(element) {
             Ok(head) => head,
-            Err(_) => return self.reject(index, "it has no `kind` that is known, or no `service`"),
+            Err(_) => return self.receipt.reject(index, no_head(format, element)),
         };
         let frame = Frame { kind: head.kind, service: &head.service, format, log_ms: Some(self.now) };
         let decoded = decode_events(frame, element);
         if decoded.len() != 1 {
-            return self.reject(index, "it is not one event");
+            return self.receipt.reject(index, "it is not one event");
         }
         for event in decoded {
             match event {
-                Ok(event) => self.events.push(event),
-                Err(rejected) => self.reject(index, &rejected.reason.to_string()),
+                Ok(event) => self.events.push((index, event)),
+                Err(rejected) => self.receipt.reject(index, &unplaced(&rejected.reason.to_string())),
             }
         }
     }
+}
 
-    fn reject(&mut self, index: u64, reason: &str) {
-        self.receipt.rejected_total += 1;
-        if self.receipt.rejected.len() < REJECTIONS_MAX {
-            self.receipt.rejected.push(Rejection { index, reason: reason.chars().take(REASON_MAX).collect() });
-        }
+/// Why an element is nothing that could be an event.
+fn no_head(format: Format, element: &[u8]) -> &'static str {
+    let read = |element: &[u8]| -> Option<serde_json::Map<String, Value>> { format.read(element).ok() };
+    let Some(fields) = read(element) else {
+        return match (format, serde_json::from_slice::<IgnoredAny>(element)) {
+            (Format::Json, Err(_)) => "it is not JSON",
+            _ => "it is not an object",
+        };
+    };
+    match (fields.get("kind"), fields.get("service")) {
+        (None, _) => "it has no `kind`",
+        (Some(kind), _) if EventKind::deserialize(kind).is_err() => "its `kind` is none that is known; /api/v1/openapi.json lists them",
+        (_, None) => "it has no `service`",
+        (_, Some(service)) if !service.is_string() => "its `service` is not text",
+        // Read as a map, the last one wins; read as an event, two are one too many.
+        (_, Some(_)) => "its `kind` or `service` stands there twice",
+    }
+}
+
+/// A parser's word without the place in the line where it stopped: beside the number of an event or a line that is one number too
+/// many.
+pub(crate) fn unplaced(reason: &str) -> String {
+    let Some((word, place)) = reason.rsplit_once(" at line ") else { return reason.to_owned() };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match place.split_once(" column ") {
+        Some((line, column)) if number(line) && number(column) => word.to_owned(),
+        _ => reason.to_owned(),
     }
 }
 
@@ -222,7 +267,7 @@ mod tests {
 
     fn taken(form: Form, body: &[u8]) -> (Vec<Event>, Vec<(u64, String)>) {
         let mut receipt = Receipt::default();
-        let events = read(form, body, 1_000, &mut receipt).unwrap();
+        let events = read(form, body, 1_000, &mut receipt).unwrap().into_iter().map(|(_, event)| event).collect();
         (events, receipt.rejected.into_iter().map(|rejection| (rejection.index, rejection.reason)).collect())
     }
 
@@ -250,6 +295,35 @@ mod tests {
         assert_eq!(rejected.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2, 3, 4, 5]);
         let (events, rejected) = taken(Form::MsgPack, &rmp_serde::to_vec_named(&body).unwrap());
         assert_eq!((events.len(), rejected.len()), (2, 5));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told_apart_and_without_the_place_in_the_line() {
+        let body = r#"{"kind":"query","service":"shop","statement":"SELECT 1","took_us":5,"at_ms":9}
+not json
+{"kind":"query","service":"shop"
+[1]
+{"service":"shop"}
+{"kind":"qury","service":"shop"}
+{"kind":"query"}
+{"kind":"query","service":7}
+{"kind":"query","kind":"query","service":"shop"}
+{"kind":"query","service":"shop","statement":"SELECT 1","took_us":"fast","at_ms":9}"#;
+        let (events, rejected) = taken(Form::Lines, body.as_bytes());
+        assert_eq!(events.len(), 1);
+        let told = rejected.iter().map(|(index, reason)| format!("{index} {reason}\n")).collect::<String>();
+        expect_test::expect![[r#"
+            1 it is not JSON
+            2 it is not JSON
+            3 it is not an object
+            4 it has no `kind`
+            5 its `kind` is none that is known; /api/v1/openapi.json lists them
+            6 it has no `service`
+            7 its `service` is not text
+            8 its `kind` or `service` stands there twice
+            9 not an event of kind `query`: invalid type: string "fast", expected u64
+        "#]]
+        .assert_eq(&told);
     }
 
     #[test]

@@ -4,15 +4,17 @@ use super::Gate;
 use super::problem::Problem;
 use crate::otlp::Group;
 use actix_web::HttpRequest;
-use homeostat_nats::{Log, Message};
+use actix_web::http::StatusCode;
+use homeostat_nats::{BusError, Log, Message};
 use homeostat_schemas::batch::MSGPACK;
 use homeostat_schemas::{Event, Root, Subject, TraceContext};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Largest payload of a message; NATS allows 1 MiB.
-const MESSAGE_MAX: usize = 512 * 1024;
+/// Largest payload of a message, and so of an event. NATS allows 1 MiB with the headers; a message that cannot be used is kept aside
+/// whole, with its own headers and those that say why, and must still fit.
+pub(crate) const MESSAGE_MAX: usize = 512 * 1024;
 /// Most events of a message, so that one message is never a long step.
 const EVENTS_MAX: usize = 5_000;
 
@@ -53,18 +55,40 @@ pub(super) fn context(request: &HttpRequest) -> TraceContext {
     TraceContext::new(header("traceparent"), header("tracestate"))
 }
 
+/// What became of groups of events.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    /// The messages, in order.
+    pub(super) messages: Vec<Message>,
+    /// Events larger than any message may be, in no message: which group, and which of it. They would be refused for ever, however
+    /// often they are sent.
+    pub(super) oversized: Vec<(usize, usize)>,
+}
+
+impl Packed {
+    /// Why an event is among `oversized`.
+    pub(super) fn reason() -> String {
+        format!("it is larger than {} KiB, more than a message can carry", MESSAGE_MAX / 1024)
+    }
+}
+
 /// Packs groups into messages. The id of each is that of the request and its place in it.
 ///
 /// # Errors
 /// An event that `MessagePack` cannot hold, which none of ours is.
-pub(super) fn pack(root: &Root, groups: &[Group], id: &str, context: &TraceContext) -> Result<Vec<Message>, rmp_serde::encode::Error> {
-    let mut messages = Vec::new();
-    for group in groups {
+pub(super) fn pack(root: &Root, groups: &[Group], id: &str, context: &TraceContext) -> Result<Packed, rmp_serde::encode::Error> {
+    let Packed { mut messages, mut oversized } = Packed::default();
+    for (which, group) in groups.iter().enumerate() {
         let subject = root.subject(&Subject::Event(group.kind, group.service.clone()));
         let mut pack = Pack::default();
-        for event in &group.events {
+        for (place, event) in group.events.iter().enumerate() {
             let before = pack.bytes.len();
             rmp_serde::encode::write_named(&mut pack.bytes, event)?;
+            if pack.bytes.len() - before > MESSAGE_MAX {
+                pack.bytes.truncate(before);
+                oversized.push((which, place));
+                continue;
+            }
             if pack.events > 0 && (pack.bytes.len() > MESSAGE_MAX || pack.events == EVENTS_MAX) {
                 let next = pack.bytes.split_off(before);
                 messages.push(pack.message(&subject, id, messages.len(), context));
@@ -76,7 +100,7 @@ pub(super) fn pack(root: &Root, groups: &[Group], id: &str, context: &TraceConte
             messages.push(pack.message(&subject, id, messages.len(), context));
         }
     }
-    Ok(messages)
+    Ok(Packed { messages, oversized })
 }
 
 /// Encoded events beside each other.
@@ -108,20 +132,24 @@ impl Pack {
 }
 
 /// Puts one event into the group of its kind and service. Linear in the number of groups, which a request has few of; beyond that
-/// a new group is begun, which costs a message and nothing else.
-pub(super) fn group(groups: &mut Vec<Group>, event: Event) {
+/// a new group is begun, which costs a message and nothing else. Which group it was.
+pub(super) fn group(groups: &mut Vec<Group>, event: Event) -> usize {
     const LOOK_BACK: usize = 64;
     let (kind, service) = (event.kind(), event.service());
-    match groups.iter_mut().rev().take(LOOK_BACK).find(|group| group.kind == kind && group.service == service) {
-        Some(group) => group.events.push(event),
-        None => groups.push(Group { kind, service: service.to_owned(), events: vec![event] }),
+    let found = groups.iter_mut().enumerate().rev().take(LOOK_BACK).find(|(_, group)| group.kind == kind && group.service == service);
+    if let Some((which, group)) = found {
+        group.events.push(event);
+        return which;
     }
+    groups.push(Group { kind, service: service.to_owned(), events: vec![event] });
+    groups.len() - 1
 }
 
 /// Publishes and waits until the stream has acknowledged every message.
 ///
 /// # Errors
-/// 503: the sender should try again. What was stored already carries the same id then and is dropped by the stream.
+/// 503: the sender should try again. What was stored already carries the same id then and is dropped by the stream. 413: the bus
+/// takes smaller messages only than it is meant to; trying again would not help.
 pub(super) async fn store(gate: &Gate, messages: Vec<Message>) -> Result<(), Problem> {
     if messages.is_empty() {
         return Ok(());
@@ -130,6 +158,10 @@ pub(super) async fn store(gate: &Gate, messages: Vec<Message>) -> Result<(), Pro
     let count = messages.len();
     match tokio::time::timeout(gate.config.store_deadline(), append(&log, messages)).await {
         Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if error.failed.iter().all(|(_, reason)| matches!(reason, BusError::TooLarge { .. })) => {
+            tracing::error!(%error, "the bus takes smaller messages only: raise its max_payload and nats.stream.max_message_bytes to 1 MiB");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the bus takes smaller messages only; send smaller events"))
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "telemetry could not be stored; its sender was told to try again");
             Err(Problem::unavailable("it could not be stored; send it again"))
@@ -159,7 +191,8 @@ mod tests {
         for count in [1, 15, 16, 300, 6_000] {
             let events: Vec<Event> = (0..count).map(|index| query(index).into()).collect();
             let groups = [Group { kind: EventKind::Query, service: "shop".into(), events: events.clone() }];
-            let messages = pack(&Root::default(), &groups, "id", &TraceContext::default()).unwrap();
+            let Packed { messages, oversized } = pack(&Root::default(), &groups, "id", &TraceContext::default()).unwrap();
+            assert_eq!(oversized, []);
             let frame = Frame { kind: EventKind::Query, service: "shop", format: Format::MsgPack, log_ms: None };
             let read: Vec<Event> =
                 messages.iter().flat_map(|message| homeostat_schemas::decode_events(frame, &message.payload)).map(Result::unwrap).collect();
@@ -168,6 +201,21 @@ mod tests {
             let ids: std::collections::BTreeSet<_> = messages.iter().map(|message| message.headers[1].1.clone()).collect();
             assert_eq!(ids.len(), messages.len());
         }
+    }
+
+    #[test]
+    fn an_event_larger_than_a_message_is_left_out_and_costs_no_other() {
+        let query =
+            |length: usize| Event::from(Query { service: "shop".into(), statement: "x".repeat(length), at_ms: 1, ..Query::default() });
+        let sizes = [10, MESSAGE_MAX, 20, MESSAGE_MAX - 1_000, MESSAGE_MAX + 1, 30];
+        let group = |kind| Group { kind, service: "shop".into(), events: sizes.map(query).to_vec() };
+        let groups = [group(EventKind::Query), group(EventKind::Query)];
+        let Packed { messages, oversized } = pack(&Root::default(), &groups, "id", &TraceContext::default()).unwrap();
+        assert_eq!(oversized, [(0, 1), (0, 4), (1, 1), (1, 4)]);
+        let frame = Frame { kind: EventKind::Query, service: "shop", format: Format::MsgPack, log_ms: None };
+        let read = messages.iter().flat_map(|message| homeostat_schemas::decode_events(frame, &message.payload)).map(Result::unwrap);
+        assert_eq!(read.collect::<Vec<_>>(), [10, 20, MESSAGE_MAX - 1_000, 30, 10, 20, MESSAGE_MAX - 1_000, 30].map(query));
+        assert!(messages.iter().all(|message| message.payload.len() <= MESSAGE_MAX + 5));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::Gate;
 use super::body::{self, Body};
 use super::problem::Problem;
-use super::publish::{context, pack, store};
+use super::publish::{Packed, context, pack, store};
 use crate::metrics::IntakeLabels;
 use crate::otlp::answer::{self, Code};
 use crate::otlp::{DecodeError, Encoding, Mapped, decode};
@@ -69,8 +69,17 @@ fn digest(gate: &Gate, encoding: Encoding, body: &Body, context: &TraceContext) 
     drop(batch);
     let id = gate.ids.of("otlp", &body.bytes);
     let groups = std::mem::take(&mut mapped.groups);
-    let messages =
+    let Packed { messages, oversized } =
         pack(&gate.state.root, &groups, &id, context).map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
+    let oversized = oversized.len() as u64;
+    if oversized > 0 {
+        mapped.accepted = mapped.accepted.saturating_sub(oversized);
+        mapped.rejected += oversized;
+        if !mapped.reason.is_empty() {
+            mapped.reason.push_str("; ");
+        }
+        mapped.reason.push_str(&format!("{oversized} left out: {}", Packed::reason()));
+    }
     Ok((mapped, messages))
 }
 

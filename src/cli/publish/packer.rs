@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 pub const EVENTS_MAX: usize = 500;
 /// Bytes a message, unless one event alone is larger.
 pub const BYTES_MAX: usize = 256 * 1024;
+/// Bytes an event. NATS allows messages of 1 MiB with their headers, and one that cannot be used is kept aside whole, with its
+/// own headers and those that say why.
+pub const EVENT_MAX: usize = 512 * 1024;
 /// Services with an open message at once; then all are closed.
 const OPEN_MAX: usize = 1_024;
 
@@ -37,12 +40,15 @@ impl Packer {
         Packer { root, trace, open: BTreeMap::new(), ready: Vec::new(), taken: 0 }
     }
 
-    /// Takes one event.
+    /// Takes one event, unless it is larger than [`EVENT_MAX`]: then it says so and leaves it.
     ///
     /// # Errors
     /// An event that `MessagePack` cannot hold, which none of ours is, or no random numbers.
-    pub fn push(&mut self, event: &Event) -> Result<(), CliError> {
+    pub fn push(&mut self, event: &Event) -> Result<bool, CliError> {
         let bytes = rmp_serde::to_vec_named(event)?;
+        if bytes.len() > EVENT_MAX {
+            return Ok(false);
+        }
         let (kind, service) = (event.kind(), event.service());
         self.taken += 1;
         let full = |open: &Open| open.kind != kind || open.count == EVENTS_MAX || open.bytes.len() + bytes.len() > BYTES_MAX;
@@ -54,13 +60,13 @@ impl Packer {
         if let Some(open) = self.open.get_mut(service) {
             open.count += 1;
             open.bytes.extend_from_slice(&bytes);
-            return Ok(());
+            return Ok(true);
         }
         if self.open.len() == OPEN_MAX {
             self.close()?;
         }
         self.open.insert(service.to_owned(), Open { kind, count: 1, bytes });
-        Ok(())
+        Ok(true)
     }
 
     /// Closes all messages that are open.
@@ -155,7 +161,7 @@ mod tests {
     fn the_order_within_a_service_holds_over_kinds() {
         let mut packer = Packer::new(Root::default(), TraceContext::default());
         let events = [query("a", 1), query("a", 2), query("b", 3), request("a", 4), query("b", 5), query("a", 6)];
-        events.iter().for_each(|event| packer.push(event).unwrap());
+        assert!(events.iter().all(|event| packer.push(event).unwrap()));
         let messages = unpacked(&mut packer);
         assert_eq!(messages.len(), 4);
         for service in ["a", "b"] {
@@ -167,11 +173,23 @@ mod tests {
     #[test]
     fn a_message_stays_small() {
         let mut packer = Packer::new(Root::default(), TraceContext::default());
-        (0..1_234).for_each(|n| packer.push(&query("a", n)).unwrap());
+        assert!((0..1_234).all(|n| packer.push(&query("a", n)).unwrap()));
         let long = "x".repeat(100_000);
-        (0..5).for_each(|_| packer.push(&Query { service: "b".into(), statement: long.clone(), ..Query::default() }.into()).unwrap());
+        let long = Event::from(Query { service: "b".into(), statement: long, ..Query::default() });
+        assert!((0..5).all(|_| packer.push(&long).unwrap()));
         let sizes: Vec<usize> = unpacked(&mut packer).iter().map(Vec::len).collect();
         assert_eq!(sizes, [500, 500, 2, 2, 234, 1]);
+    }
+
+    #[test]
+    fn an_event_that_no_message_can_carry_is_left() {
+        let mut packer = Packer::new(Root::default(), TraceContext::default());
+        let long = |length| Event::from(Query { service: "a".into(), statement: "x".repeat(length), ..Query::default() });
+        assert!(packer.push(&query("a", 1)).unwrap());
+        assert!(!packer.push(&long(EVENT_MAX)).unwrap());
+        assert!(packer.push(&long(EVENT_MAX - 1_000)).unwrap());
+        assert_eq!(packer.taken(), 2);
+        assert_eq!(unpacked(&mut packer).concat(), [query("a", 1), long(EVENT_MAX - 1_000)]);
     }
 
     #[test]
