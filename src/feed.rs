@@ -16,6 +16,7 @@ use homeostat_schemas::envelope::Headers;
 use homeostat_schemas::{Content, Delivery, Position, Rejected, Root};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, watch};
 
 /// Messages of the log in order, decoded, shared.
@@ -28,6 +29,8 @@ pub const READER: &str = "reader";
 const RING: usize = 4;
 /// How many chunks may wait for one follower.
 const WAITING: usize = RING + 2;
+/// How often the reader notes how far everything bad is set aside.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// About how many bytes of messages a chunk holds.
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 
@@ -49,6 +52,17 @@ pub fn rejects(delivery: &Delivery) -> Box<dyn Iterator<Item = &Rejected> + '_> 
         Content::Broken(rejected) => Box::new(std::iter::once(rejected)),
         _ => Box::new(std::iter::empty()),
     }
+}
+
+/// The largest message that the server takes, in bytes.
+#[must_use]
+pub fn message_limit(log: &Log) -> usize {
+    log.bus().client().server_info().max_payload
+}
+
+/// Is it something that is said, not reported: what those who watch live want to hear?
+fn said(delivery: &Delivery) -> bool {
+    matches!(delivery.content, Content::Alert(_) | Content::Command(_) | Content::Outcome(_))
 }
 
 /// Why a feed ended.
@@ -120,6 +134,7 @@ impl Feed {
 
     async fn read(&self, metrics: &Metrics, stop: &mut watch::Receiver<bool>) -> Result<(), FeedError> {
         let (mut dead, _) = Outbox::open(&self.log, READER, OutboxOptions::default()).await?;
+        let mut noted = Instant::now();
         let options = ReaderOptions { bytes_max: CHUNK_BYTES, ..ReaderOptions::default() };
         let mut reader = Reader::open(&self.log, self.dispatched() + 1, options).await?;
         loop {
@@ -140,17 +155,24 @@ impl Feed {
             drop(entries);
             self.set_aside(&mut dead, &chunk, metrics).await?;
             metrics.count(&chunk);
+            let last = chunk.last().map_or(0, |delivery| delivery.position);
             self.dispatch(chunk, stop).await;
+            if noted.elapsed() > NOTE_EVERY {
+                // Up to here everything bad is set aside: a start need not look before it.
+                dead.note_checkpoint(last, last.to_string()).await?;
+                noted = Instant::now();
+            }
         }
     }
 
     /// F-3: what is bad is kept before what is good is handed out.
     async fn set_aside(&self, dead: &mut Outbox, chunk: &[Delivery], metrics: &Metrics) -> Result<(), FeedError> {
         let mut outputs = Vec::new();
+        let limit = message_limit(&self.log);
         for delivery in chunk {
             for (index, rejected) in (0..).zip(rejects(delivery)) {
                 let identity = homeostat_nats::Identity { position: delivery.position, index };
-                let message = outputs::dead(&self.root, &delivery.subject, delivery.position, rejected, READER);
+                let message = outputs::dead(&self.root, &delivery.subject, delivery.position, rejected, READER, limit);
                 outputs.push(Output { identity, message });
             }
         }
@@ -175,8 +197,11 @@ impl Feed {
             shared.taps.retain(|tap| !tap.is_closed());
             shared.taps.clone()
         };
-        // Nobody watching is no mistake.
-        let _ = self.live.send(chunk.clone());
+        let said: Chunk = chunk.iter().filter(|delivery| said(delivery)).cloned().collect();
+        if !said.is_empty() {
+            // Nobody watching is no mistake.
+            let _ = self.live.send(said);
+        }
         for tap in taps {
             // F-2: waits for the slowest. A follower that ended meanwhile is left out.
             tokio::select! {

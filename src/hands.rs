@@ -10,7 +10,7 @@ use crate::system::told;
 use homeostat_nats::{AppendError, Log, Message};
 use homeostat_schemas::{Answer, Ask, Content, Root, Subject};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 /// How many asks may be at work at once; the rest waits, and comes too late if it must.
@@ -43,17 +43,18 @@ impl Hands {
                 chunk = follower.next() => chunk?,
             };
             let Some(chunk) = chunk else { return Ok(()) };
+            let newest = chunk.last().map_or(0, |delivery| delivery.at);
             for delivery in chunk.iter() {
                 let Content::Ask(ask) = &delivery.content else { continue };
-                let left = ask.until_ms.saturating_sub(now_ms());
+                // Log time against log time: this machine's clock may be another. An ask from before we came may be too old.
+                let left = ask.until_ms.saturating_sub(newest);
+                if left == 0 {
+                    continue;
+                }
                 let Ok(permit) = permits.clone().try_acquire_owned() else {
                     tracing::warn!(ask = ask.id, hand = ask.hand, "all hands are full; the ask will time out");
                     continue;
                 };
-                // An ask from before we came may be too old to be worth an answer.
-                if left == 0 {
-                    continue;
-                }
                 let (hands, ask) = (self.clone(), ask.clone());
                 tokio::spawn(async move {
                     hands.answer(ask, Duration::from_millis(left)).await;
@@ -92,8 +93,4 @@ impl Hands {
             Err(error) => tracing::warn!(ask = answer.ask, %error, "an answer could not be given"),
         }
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,6 +2,7 @@
 
 use homeostat_actors::core::{Announcement, Effect, Output};
 use homeostat_nats::Message;
+use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::envelope::cloudevents_headers;
 use homeostat_schemas::{Rejected, Root, Subject};
 use serde::Serialize;
@@ -78,9 +79,15 @@ pub fn announcement(root: &Root, announcement: &Announcement) -> Message {
 /// How long a dead message is kept.
 const DEAD_TTL: &str = "24h";
 
+/// What the headers of a dead message may need beside its payload, in bytes.
+const DEAD_HEADERS: usize = 8 * 1024;
+
 /// The message that keeps aside what could not be processed: the original bytes, and in the headers where and why.
+///
+/// `limit` is the largest message the server takes: the bytes are cut where the headers would not fit beside them. What a mind
+/// failed on is kept as long as the log, so that a replay knows what was passed over; the rest goes after a day.
 #[must_use]
-pub fn dead(root: &Root, subject: &str, position: u64, rejected: &Rejected, by: &str) -> Message {
+pub fn dead(root: &Root, subject: &str, position: u64, rejected: &Rejected, by: &str, limit: usize) -> Message {
     let kind = subject.strip_prefix(root.as_str()).map_or("unknown", |rest| {
         let mut tokens = rest.trim_start_matches('.').split('.');
         match tokens.next() {
@@ -89,13 +96,19 @@ pub fn dead(root: &Root, subject: &str, position: u64, rejected: &Rejected, by: 
             _ => "unknown",
         }
     });
-    Message::new(root.subject(&Subject::Dead(kind.chars().take(64).collect())), rejected.payload.clone())
+    let kept = rejected.payload.len().min(limit.saturating_sub(DEAD_HEADERS));
+    let payload = rejected.payload.get(..kept).unwrap_or_default().to_vec();
+    let message = Message::new(root.subject(&Subject::Dead(kind.chars().take(64).collect())), payload)
         .with("homeostat-position", position.to_string())
         .with("homeostat-index", rejected.index.to_string())
         .with("homeostat-subject", header_safe(subject))
         .with("homeostat-reason", header_safe(&rejected.reason.to_string()))
-        .with("homeostat-by", by)
-        .with("Nats-TTL", DEAD_TTL)
+        .with("homeostat-by", by);
+    let message = if kept < rejected.payload.len() { message.with("homeostat-cut-from", rejected.payload.len().to_string()) } else { message };
+    match rejected.reason {
+        DecodeError::Poison(_) => message,
+        _ => message.with("Nats-TTL", DEAD_TTL),
+    }
 }
 
 /// A text that fits into a header: no control characters, 512 characters at most.
@@ -106,7 +119,7 @@ fn header_safe(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use homeostat_schemas::{Alert, Identity, batch::DecodeError};
+    use homeostat_schemas::{Alert, Identity};
 
     #[test]
     fn an_alert_is_a_cloudevent_with_a_deterministic_id() {
@@ -123,6 +136,14 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_message_fits_whatever_came() {
+        let rejected = Rejected { index: 0, payload: vec![b'x'; 1_048_576], reason: DecodeError::ContentType("text/plain".into()) };
+        let message = dead(&Root::default(), "homeostat.v1.event.query.shop", 9, &rejected, "reader", 1_048_576);
+        assert!(message.size() <= 1_048_576);
+        assert!(message.headers.iter().any(|(name, value)| name == "homeostat-cut-from" && value == "1048576"));
+    }
+
+    #[test]
     fn a_dead_message_says_where_and_why() {
         let rejected = Rejected { index: 3, payload: b"x".to_vec(), reason: DecodeError::ContentType("text/plain\nx".into()) };
         for (subject, kind) in [
@@ -131,7 +152,7 @@ mod tests {
             ("homeostat.v1.alert.x", "alert"),
             ("elsewhere", "unknown"),
         ] {
-            let message = dead(&Root::default(), subject, 9, &rejected, "reader");
+            let message = dead(&Root::default(), subject, 9, &rejected, "reader", 1_048_576);
             assert_eq!(message.subject, format!("homeostat.v1.dead.{kind}"));
             assert!(message.headers.iter().all(|(_, value)| !value.contains(['\r', '\n'])));
         }

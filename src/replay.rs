@@ -15,9 +15,11 @@ pub mod verify;
 
 use crate::outputs::wire;
 use crate::roster::{ActorSettings, Mind, SettingsError, minds};
+use crate::shell::panic_message;
 use homeostat_actors::core::{Effect, Output};
 use homeostat_schemas::{Answer, Content, Delivery, Event, Ms, Position, TraceContext, UnixMs};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Time between two ticks, as in the live system.
 const TICK: Ms = 250;
@@ -25,6 +27,8 @@ const TICK: Ms = 250;
 const FINE: Ms = 10 * 60 * 1000;
 /// Ticks that are a second apart.
 const COARSE_TICK: Ms = 1000;
+/// After this long without an event every deadline of every mind has passed: the rest of the gap is left out.
+const GAP: Ms = 26 * 60 * 60 * 1000;
 
 /// Runs minds over a log of its own making: recorded inputs, and the minds' outputs as they come.
 pub struct Engine {
@@ -37,6 +41,10 @@ pub struct Engine {
     hands: bool,
     /// Asks without an answer, by actor, hand and what was asked: a recorded answer goes to the oldest.
     asked: BTreeMap<(String, String, String), VecDeque<String>>,
+    /// What an actor is known to have passed over, by its position in the recording.
+    poison: BTreeSet<(String, Position)>,
+    /// Actors that panicked: where, and what the panic said. They take no part any more.
+    fallen: BTreeMap<&'static str, (Position, String)>,
     /// The first broken promise.
     broken: Option<(Position, &'static str, &'static str)>,
 }
@@ -60,8 +68,23 @@ impl Engine {
             ticked: 0,
             hands,
             asked: BTreeMap::new(),
+            poison: BTreeSet::new(),
+            fallen: BTreeMap::new(),
             broken: None,
         })
+    }
+
+    /// Lets actors pass over what they are known to have passed over.
+    #[must_use]
+    pub fn passing_over(mut self, poison: BTreeSet<(String, Position)>) -> Engine {
+        self.poison = poison;
+        self
+    }
+
+    /// Actors that panicked: where, and what the panic said.
+    #[must_use]
+    pub fn fallen(&self) -> &BTreeMap<&'static str, (Position, String)> {
+        &self.fallen
     }
 
     /// An event of a file, at its place in time.
@@ -69,7 +92,7 @@ impl Engine {
         let at = event.at_ms().max(self.now);
         let mut outputs = self.tick_until(at);
         self.last_event = at;
-        outputs.extend(self.deliver(at, Content::Events(vec![Ok(event)])));
+        outputs.extend(self.deliver(at, Content::Events(vec![Ok(event)]), None));
         outputs
     }
 
@@ -92,12 +115,12 @@ impl Engine {
                 match self.asked.get_mut(&key).and_then(VecDeque::pop_front) {
                     Some(id) => {
                         answer.ask = id;
-                        self.deliver(delivery.at, Content::Answer(answer))
+                        self.deliver(delivery.at, Content::Answer(answer), None)
                     }
                     None => Vec::new(),
                 }
             }
-            content @ (Content::Events(_) | Content::Tick) => self.deliver(delivery.at, content),
+            content @ (Content::Events(_) | Content::Tick) => self.deliver(delivery.at, content, Some(delivery.position)),
         }
     }
 
@@ -130,29 +153,44 @@ impl Engine {
             return outputs;
         }
         loop {
-            let step = if self.ticked.saturating_sub(self.last_event) > FINE { COARSE_TICK } else { TICK };
-            if self.ticked + step > at {
+            let quiet = self.ticked.saturating_sub(self.last_event);
+            let step = if quiet > FINE { COARSE_TICK } else { TICK };
+            if at.saturating_sub(self.ticked) < step {
                 return outputs;
             }
-            self.ticked += step;
-            outputs.extend(self.deliver(self.ticked, Content::Tick));
+            self.ticked = if quiet > GAP { at - at % TICK } else { self.ticked + step };
+            outputs.extend(self.deliver(self.ticked, Content::Tick, None));
+            if quiet > GAP {
+                return outputs;
+            }
         }
     }
 
     /// Gives a message to every mind, and then what they said to those who listen.
-    fn deliver(&mut self, at: UnixMs, content: Content) -> Vec<Output> {
+    fn deliver(&mut self, at: UnixMs, content: Content, recorded: Option<Position>) -> Vec<Output> {
         let mut said = Vec::new();
-        let mut waiting = VecDeque::from([content]);
-        while let Some(content) = waiting.pop_front() {
+        let mut waiting = VecDeque::from([(content, recorded)]);
+        while let Some((content, recorded)) = waiting.pop_front() {
             self.position += 1;
             self.now = self.now.max(at);
             let delivery =
                 Delivery { position: self.position, at: self.now, subject: String::new(), content, context: TraceContext::default() };
             for mind in &mut self.minds {
-                let outputs = mind.step(&delivery);
+                let name = mind.name();
+                let passed = |at: Position| self.poison.contains(&(name.to_owned(), at));
+                if self.fallen.contains_key(name) || recorded.is_some_and(passed) {
+                    continue;
+                }
+                let outputs = match catch_unwind(AssertUnwindSafe(|| mind.step(&delivery))) {
+                    Ok(outputs) => outputs,
+                    Err(panic) => {
+                        self.fallen.insert(name, (recorded.unwrap_or(self.position), panic_message(panic.as_ref())));
+                        continue;
+                    }
+                };
                 waiting.extend(outputs.iter().filter_map(|output| match &output.effect {
-                    Effect::Alert(alert) => Some(Content::Alert(alert.clone())),
-                    Effect::Command(command) => Some(Content::Command(command.clone())),
+                    Effect::Alert(alert) => Some((Content::Alert(alert.clone()), None)),
+                    Effect::Command(command) => Some((Content::Command(command.clone()), None)),
                     _ => None,
                 }));
                 for output in &outputs {
@@ -164,7 +202,7 @@ impl Engine {
                             asked.pop_front();
                         }
                     } else {
-                        waiting.push_back(Content::Answer(not_configured(ask)));
+                        waiting.push_back((Content::Answer(not_configured(ask)), None));
                     }
                 }
                 said.extend(outputs);

@@ -99,6 +99,8 @@ pub trait Mind: Send {
     fn name(&self) -> &'static str;
     /// Takes one message.
     fn step(&mut self, delivery: &Delivery) -> Vec<homeostat_actors::core::Output>;
+    /// Passes over a message.
+    fn skip(&mut self, delivery: &Delivery);
     /// The end of a file.
     fn end(&mut self) -> Vec<homeostat_actors::core::Output>;
     /// The first promise that does not hold.
@@ -113,6 +115,9 @@ impl<C: Core> Mind for Driver<C> {
     }
     fn step(&mut self, delivery: &Delivery) -> Vec<homeostat_actors::core::Output> {
         Driver::step(self, delivery)
+    }
+    fn skip(&mut self, delivery: &Delivery) {
+        Driver::skip_to(self, delivery.position, delivery.at);
     }
     fn end(&mut self) -> Vec<homeostat_actors::core::Output> {
         Driver::end(self)

@@ -12,7 +12,9 @@ use homeostat_actors::driver::Driver;
 use homeostat_schemas::{Position, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// How minds are carried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +34,8 @@ pub struct ShellConfig {
     pub backoff_ms: u64,
     /// The longest pause before a restart.
     pub backoff_max_ms: u64,
+    /// A mind that is at work on one batch for longer hangs: the process ends, so that the message can be found and set aside.
+    pub step_deadline_s: u64,
     /// How often the process that works says so, milliseconds.
     pub lease_renew_ms: u64,
     /// A standby takes over when it has heard nothing for so long, milliseconds.
@@ -50,6 +54,7 @@ impl Default for ShellConfig {
             restart_window_s: 60,
             backoff_ms: 10,
             backoff_max_ms: 5_000,
+            step_deadline_s: 30,
             lease_renew_ms: 500,
             lease_patience_ms: 2_000,
             stop_deadline_s: 20,
@@ -86,8 +91,8 @@ impl<C: Core> Actor for Shell<C> {
 pub struct Step {
     /// Messages in order; those the mind has already taken are passed over.
     pub chunk: Chunk,
-    /// A message to pass over, because it is known to be poison.
-    pub poison: Option<Position>,
+    /// Messages to pass over, because they are known to be poison.
+    pub poison: Arc<BTreeSet<Position>>,
 }
 
 /// What followed from a step.
@@ -127,7 +132,7 @@ impl<C: Core> Handler<Step> for Shell<C> {
             if delivery.position <= self.driver.position() {
                 continue;
             }
-            if step.poison == Some(delivery.position) {
+            if step.poison.contains(&delivery.position) {
                 self.driver.skip_to(delivery.position, delivery.at);
                 continue;
             }
@@ -161,7 +166,7 @@ impl<C: Core> Handler<Step> for Shell<C> {
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "a panic without words".to_owned())
 }

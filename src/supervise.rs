@@ -23,7 +23,7 @@ use homeostat_actors::driver::Driver;
 use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, Outbox, OutboxError, OutboxOptions, Output, fault};
 use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::{Position, Rejected, Root};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -57,6 +57,9 @@ pub struct Common {
     pub fence: Fence,
 }
 
+/// How long making a thread may take.
+const ARBITER_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How a keeper ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -83,6 +86,8 @@ enum Trouble {
     Panicked { position: Position, message: String },
     #[error("died: {0}")]
     Died(String),
+    #[error("has been at work on one batch for {0} s and does not come back; the message it hangs on is noted and will be set aside")]
+    Hangs(u64),
     #[error("the feed ended")]
     FeedEnded,
 }
@@ -98,8 +103,8 @@ impl Trouble {
 pub struct Keeper<C: Core> {
     common: Common,
     slot: Slot<C>,
-    /// A message to be set aside when it comes.
-    poison: Option<(Position, String)>,
+    /// Messages to be set aside when they come, and why.
+    poison: BTreeMap<Position, String>,
     panicked_at: Option<Position>,
     falls: VecDeque<Instant>,
 }
@@ -108,11 +113,16 @@ impl<C: Core> Keeper<C> {
     /// A keeper of an actor.
     #[must_use]
     pub fn new(common: Common, slot: Slot<C>) -> Self {
-        Keeper { common, slot, poison: None, panicked_at: None, falls: VecDeque::new() }
+        Keeper { common, slot, poison: BTreeMap::new(), panicked_at: None, falls: VecDeque::new() }
     }
 
     fn label() -> ActorLabel {
         ActorLabel { actor: C::NAME }
+    }
+
+    /// Has the message it failed on been marked to be set aside?
+    fn dealt_with(&self, trouble: &Trouble) -> bool {
+        matches!(trouble, Trouble::Panicked { position, .. } if self.poison.contains_key(position))
     }
 
     /// Holds it up until told to stop, or until it cannot.
@@ -145,11 +155,16 @@ impl<C: Core> Keeper<C> {
             if let Trouble::Panicked { position, message } = &trouble {
                 // K-2: the first time it may have been chance, the second time it was the message.
                 if self.panicked_at == Some(*position) {
-                    self.poison = Some((*position, format!("{} panicked on it twice: {message}", C::NAME)));
+                    self.poison.insert(*position, format!("{} panicked on it twice: {message}", C::NAME));
+                    // What is dealt with does not count as falling again and again.
+                    self.falls.pop_back();
                 }
                 self.panicked_at = Some(*position);
             }
-            if trouble.own() {
+            if let Trouble::Hangs(_) = &trouble {
+                return End::GaveUp(format!("{} {trouble}", C::NAME));
+            }
+            if trouble.own() && !self.dealt_with(&trouble) {
                 let window = Duration::from_secs(self.common.config.restart_window_s);
                 self.falls.push_back(Instant::now());
                 while self.falls.front().is_some_and(|fall| fall.elapsed() > window) {
@@ -187,8 +202,8 @@ impl<C: Core> Keeper<C> {
         let suspect = match Suspect::open(&self.common.suspects, C::NAME) {
             Ok((suspect, aside)) => {
                 if let Some(position) = aside {
-                    self.poison =
-                        Some((position, format!("the process died {} times while {} worked on it", crate::suspect::DEATHS, C::NAME)));
+                    let deaths = crate::suspect::DEATHS;
+                    self.poison.insert(position, format!("the process ended {deaths} times while {} worked on it", C::NAME));
                 }
                 Some(suspect)
             }
@@ -293,8 +308,13 @@ impl<C: Core> Keeper<C> {
 
     /// One batch: step, publish, and set aside what is poison.
     async fn take(&mut self, run: &mut Run<C>, chunk: Chunk) -> Result<(), Trouble> {
-        let poison = self.poison.as_ref().map(|(position, _)| *position);
-        let stepped = match run.shell.addr.send(Step { chunk, poison }).await {
+        let poison = Arc::new(self.poison.keys().copied().collect());
+        let deadline = Duration::from_secs(self.common.config.step_deadline_s);
+        let stepped = match tokio::time::timeout(deadline, run.shell.addr.send(Step { chunk, poison })).await {
+            Err(_) => return Err(Trouble::Hangs(deadline.as_secs())),
+            Ok(answer) => answer,
+        };
+        let stepped = match stepped {
             Ok(Ok(stepped)) => stepped,
             Ok(Err(panicked)) => return Err(Trouble::Panicked { position: panicked.position, message: panicked.message }),
             Err(error) => return Err(Trouble::Died(error.to_string())),
@@ -313,13 +333,17 @@ impl<C: Core> Keeper<C> {
                 outputs.push(Output { identity: homeostat_nats::Identity { position: identity.position, index: identity.index }, message });
             }
         }
-        if let Some((at, reason)) = self.poison.take_if(|(at, _)| *at <= position) {
-            outputs.push(self.dead(at, reason).await?);
+        let passed: Vec<Position> = self.poison.range(..=position).map(|(at, _)| *at).collect();
+        if !passed.is_empty() {
+            for at in &passed {
+                outputs.push(self.dead(*at, self.poison.get(at).cloned().unwrap_or_default()).await?);
+            }
             outputs.sort_by_key(|output| output.identity);
-            self.common.metrics.poison.get_or_create(&Self::label()).inc();
             run.position = position;
-            // With the checkpoint the message is never seen again.
+            // With the checkpoint the messages are never seen again; until it is written they stay known.
             self.save(run, outputs).await?;
+            self.common.metrics.poison.get_or_create(&Self::label()).inc_by(passed.len() as u64);
+            self.poison.retain(|at, _| *at > position);
         } else if !outputs.is_empty() {
             run.outbox.publish(outputs, position, None).await?;
         }
@@ -343,12 +367,15 @@ impl<C: Core> Keeper<C> {
             None => (String::new(), Vec::new()),
         };
         let rejected = Rejected { index: 0, payload, reason: DecodeError::Poison(reason) };
-        let message: Message = outputs::dead(&self.common.root, &subject, at, &rejected, C::NAME);
+        let limit = crate::feed::message_limit(&self.common.log);
+        let message: Message = outputs::dead(&self.common.root, &subject, at, &rejected, C::NAME, limit);
         Ok(Output { identity: homeostat_nats::Identity { position: at, index: u32::MAX }, message })
     }
 
     async fn save(&self, run: &mut Run<C>, outputs: Vec<Output>) -> Result<(), Trouble> {
-        let saved = match run.shell.addr.send(Save).await {
+        let deadline = Duration::from_secs(self.common.config.step_deadline_s);
+        let answer = tokio::time::timeout(deadline, run.shell.addr.send(Save)).await.map_err(|_| Trouble::Hangs(deadline.as_secs()))?;
+        let saved = match answer {
             Ok(Ok(saved)) => saved,
             Ok(Err(reason)) => return Err(Trouble::Died(reason)),
             Err(error) => return Err(Trouble::Died(error.to_string())),
@@ -427,7 +454,8 @@ async fn arbiter(system: &System) -> Result<ArbiterHandle, String> {
     if !made {
         return Err("the actix system has ended".to_owned());
     }
-    receiver.await.map_err(|_| "no arbiter could be made".to_owned())
+    let made = tokio::time::timeout(ARBITER_DEADLINE, receiver).await;
+    made.ok().and_then(Result::ok).ok_or_else(|| "no arbiter could be made".to_owned())
 }
 
 /// A pause of half to once the given time.

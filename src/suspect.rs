@@ -8,7 +8,7 @@
 use homeostat_schemas::Position;
 use memmap2::MmapMut;
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -34,10 +34,14 @@ impl Suspect {
     #[allow(unsafe_code)]
     pub fn open(dir: &Path, actor: &str) -> io::Result<(Suspect, Option<Position>)> {
         std::fs::create_dir_all(dir)?;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(actor))?;
-        file.set_len(LENGTH as u64)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(actor))?;
+        if file.metadata()?.len() < LENGTH as u64 {
+            // Written, not only made long: a hole in the file would have to find its room at the first store, and a full disk
+            // would end the process there.
+            file.write_all(&[0; LENGTH])?;
+        }
         // SAFETY: the file lies in the data directory, which this process holds locked: nobody else maps or truncates it while
-        // the map lives, and its length was just set.
+        // the map lives, and it is as long as the map.
         let map = unsafe { MmapMut::map_mut(&file)? };
         let mut suspect = Suspect { map };
         let at_work = suspect.get(0);

@@ -6,7 +6,7 @@
 mod pulse;
 
 use crate::config::Config;
-use crate::feed::{Chunk, Feed, FeedError};
+use crate::feed::{Chunk, Feed, FeedError, READER};
 use crate::gateway::{GatewayActor, GatewayState, Readiness};
 use crate::hands::Hands;
 use crate::metrics::Metrics;
@@ -21,6 +21,9 @@ use homeostat_nats::{
     Bus, BusConfig, BusError, Checkpoints, Embedded, EmbeddedError, Fence, Head, Lease, LeaseConfig, LeaseState, Log, Ticker, TickerConfig,
 };
 use homeostat_schemas::{Position, Root, Subject};
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -37,6 +40,8 @@ const STILL: Duration = Duration::from_secs(4);
 /// After so long an embedded server is started again, and after up to [`PATIENCE_MAX`] more once more.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// An actor that has not moved for so long while the log did lags.
+const LAG: Duration = Duration::from_secs(5);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -51,6 +56,9 @@ pub enum SystemError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another process works in the data directory.
+    #[error("another homeostat works in {0} already: stop it, or choose another directory with --data-dir")]
+    Taken(String),
     /// No embedded server.
     #[error(transparent)]
     Embedded(#[from] EmbeddedError),
@@ -109,6 +117,7 @@ pub async fn up(config: Config, mut stop: watch::Receiver<bool>, announce: impl 
     config.actors.check().map_err(|error| SystemError::Start(error.to_string()))?;
     let data_dir = config.data_dir.display().to_string();
     std::fs::create_dir_all(&config.data_dir).map_err(|source| SystemError::DataDir { path: data_dir.clone(), source })?;
+    let _lock = lock(&config.data_dir)?;
     let spans = Spans::new(&config.telemetry, root.as_str()).map_err(|error| SystemError::Start(error.to_string()))?;
     let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| SystemError::Start(error.to_string()))?;
     let metrics = Arc::new(Metrics::default());
@@ -181,6 +190,18 @@ pub async fn up(config: Config, mut stop: watch::Receiver<bool>, announce: impl 
     }
 }
 
+/// Takes the data directory for this process; the kernel gives it back when the process ends, however it ends.
+fn lock(data_dir: &Path) -> Result<File, SystemError> {
+    let path = data_dir.join("homeostat.lock");
+    let unusable = |source: std::io::Error| SystemError::DataDir { path: data_dir.display().to_string(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SystemError::Taken(data_dir.display().to_string())),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
 /// Waits until everything is to end.
 pub async fn told(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone can say nothing else any more either.
@@ -227,7 +248,13 @@ async fn watch_bus(shared: &Shared, log: &Log, readiness: &Readiness, embedded: 
             embedded.restart();
             beat.restarted();
         }
-        let conditions = shared.slots.conditions();
+        let mut conditions = shared.slots.conditions();
+        for (actor, condition) in &mut conditions {
+            if beat.lags(actor, condition.position) {
+                condition.caught_up = false;
+                condition.trouble = Some("it does not move though the log does".to_owned());
+            }
+        }
         for (actor, condition) in &conditions {
             let newest = conditions.iter().map(|(_, condition)| condition.position).max().unwrap_or(0);
             shared.metrics.show(actor, condition, newest);
@@ -241,13 +268,15 @@ struct Heart {
     last: u64,
     moved: Instant,
     looked: Option<Instant>,
+    /// Where each actor was, and since when it has been there.
+    places: BTreeMap<&'static str, (Position, Instant)>,
     /// After standing still for so long our own server is started again; longer every time it did not help.
     patience: Duration,
 }
 
 impl Heart {
     fn new() -> Heart {
-        Heart { last: 0, moved: Instant::now(), looked: None, patience: PATIENCE }
+        Heart { last: 0, moved: Instant::now(), looked: None, places: BTreeMap::new(), patience: PATIENCE }
     }
 
     /// For how long log time has not moved.
@@ -258,10 +287,21 @@ impl Heart {
             if let Ok(Ok(Some(tick))) = tick
                 && tick.seq != self.last
             {
-                *self = Heart { last: tick.seq, looked: self.looked, ..Heart::new() };
+                self.last = tick.seq;
+                self.moved = Instant::now();
+                self.patience = PATIENCE;
             }
         }
         self.moved.elapsed()
+    }
+
+    /// Has an actor been at the same place for long while the log went on?
+    fn lags(&mut self, actor: &'static str, position: Position) -> bool {
+        let place = self.places.entry(actor).or_insert((position, Instant::now()));
+        if place.0 != position || position >= self.last {
+            *place = (position, Instant::now());
+        }
+        place.1.elapsed() > LAG
     }
 
     fn restarted(&mut self) {
@@ -290,7 +330,14 @@ async fn work(shared: &Shared, log: &Log, readiness: &Readiness) -> Result<(), S
         shared.metrics.active.set(1);
         match active(shared, log, &lease).await {
             Ok(Turn::Stopped) => break Ok(()),
-            Ok(Turn::Lost) => pause = RETRY,
+            Ok(Turn::Lost) => {
+                pause = RETRY;
+                // The lease must have been renewed once before it is believed again: two owners would take turns at fencing.
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(config.lease_renew_ms * 2)) => {}
+                    () = told(&mut stop) => break Ok(()),
+                }
+            }
             Ok(Turn::GaveUp(reason)) => break Err(SystemError::GaveUp(reason)),
             Err(error) => {
                 tracing::warn!(%error, pause_ms = pause.as_millis(), "the actors stopped and are started again");
@@ -409,17 +456,22 @@ fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> std::pin::Pin<Bo
     Box::pin(future)
 }
 
-/// Where the shared reader begins: at the newest checkpoint. Those further behind catch up by themselves.
+/// Where the shared reader begins: at the newest checkpoint, or where it last noted that everything bad is set aside, if that is
+/// further back. Those behind it catch up by themselves.
 async fn start(log: &Log, root: &Root) -> Result<Position, BusError> {
     let bounds = log.bounds().await?;
-    let mut newest = bounds.first.saturating_sub(1);
+    let oldest = bounds.first.saturating_sub(1);
+    let mut newest = oldest;
     for actor in NAMES {
         let head = log.last_on(&root.subject(&Subject::Chain(actor.to_owned()))).await?;
         let head = head.and_then(|entry| Head::decode(&entry).ok()).filter(|head| head.incarnation == log.incarnation());
         let position = head.and_then(|head| Checkpoints::position_of(&head.checkpoint?));
         newest = newest.max(position.unwrap_or(0).min(bounds.last));
     }
-    Ok(newest)
+    // What is bad before this position is set aside already; behind it nobody knows.
+    let reader = log.last_on(&root.subject(&Subject::Chain(READER.to_owned()))).await?;
+    let reader = reader.and_then(|entry| Head::decode(&entry).ok()).filter(|head| head.incarnation == log.incarnation());
+    Ok(newest.min(reader.map_or(oldest, |head| head.position)).max(oldest))
 }
 
 /// The chaos tests prove that the fence matters by taking it away.

@@ -19,6 +19,7 @@ use homeostat_schemas::{Event, EventKind, Root, rule};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
@@ -42,6 +43,15 @@ impl Core for Fragile {
     fn step(&mut self, input: Input<'_>, cx: &mut Cx<'_, NoConfig>) {
         let Input::Event(Event::Query(query)) = input else { return };
         assert!(!query.statement.contains("poison"), "it is poison");
+        if let Some(n) = query.statement.strip_prefix("once ") {
+            // Falls at each message once: what it has fallen on before is remembered outside the mind.
+            static FALLEN: AtomicU64 = AtomicU64::new(0);
+            let bit = 1 << n.parse::<u64>().unwrap();
+            assert!(FALLEN.fetch_or(bit, Ordering::SeqCst) & bit != 0, "the first time");
+        }
+        if query.statement == "hang" {
+            std::thread::sleep(Duration::from_secs(4));
+        }
         self.seen += 1;
         let finding =
             Finding::new(&rule::QUERY_SLOW, &query.service, format!("number {}", self.seen)).label("statement", query.statement.as_str());
@@ -68,7 +78,7 @@ struct Rig {
     slot: Slot<Fragile>,
     stop: watch::Sender<bool>,
     keeper: tokio::task::JoinHandle<End>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 async fn rig(config: ShellConfig) -> Rig {
@@ -98,7 +108,7 @@ async fn rig(config: ShellConfig) -> Rig {
     tokio::spawn(async move { reader.run(metrics, stopped).await });
     let slot = Slot::default();
     let keeper = tokio::spawn(Keeper::new(common, slot.clone()).run());
-    Rig { server, log, feed, slot, stop, keeper, _dir: dir }
+    Rig { server, log, feed, slot, stop, keeper, dir }
 }
 
 impl Rig {
@@ -149,10 +159,41 @@ async fn a_message_that_fails_twice_is_set_aside_and_the_log_moves_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_poisonous_messages_in_a_row_are_all_set_aside() {
+    let rig = rig(ShellConfig { restarts_max: 3, backoff_ms: 1, ..ShellConfig::default() }).await;
+    rig.query("a").await;
+    let mut poison = Vec::new();
+    for _ in 0..8 {
+        poison.push(rig.query("poison").await.to_string());
+    }
+    rig.query("b").await;
+    let (said, dead) = rig.bus(2).await;
+    assert_eq!(said, ["number 1", "number 2"]);
+    assert_eq!(dead.into_iter().map(|(position, _)| position).collect::<Vec<_>>(), poison);
+    rig.stop.send_replace(true);
+    assert_eq!(rig.keeper.await.unwrap(), End::Stopped);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mind_that_does_not_come_back_ends_the_process_with_its_place_noted() {
+    let rig = rig(ShellConfig { step_deadline_s: 1, ..ShellConfig::default() }).await;
+    rig.query("a").await;
+    let position = rig.query("hang").await;
+    let end = tokio::time::timeout(Duration::from_secs(20), rig.keeper).await.expect("it gives up").unwrap();
+    let End::GaveUp(reason) = end else { panic!("{end:?}") };
+    assert!(reason.contains("does not come back"), "{reason}");
+    let note = std::fs::read(rig.dir.path().join("fragile")).unwrap();
+    assert_eq!(u64::from_le_bytes(note[..8].try_into().unwrap()), position, "the next start knows which message it was");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mind_that_falls_too_often_ends_with_a_clear_last_word() {
     let rig = rig(ShellConfig { restarts_max: 3, backoff_ms: 1, ..ShellConfig::default() }).await;
-    for _ in 0..4 {
-        rig.query("poison").await;
+    // Every start falls on another message: nothing that could be set aside would help.
+    for n in 0..4 {
+        rig.query(&format!("once {n}")).await;
     }
     let end = tokio::time::timeout(Duration::from_secs(20), rig.keeper).await.expect("it gives up").unwrap();
     let End::GaveUp(reason) = end else { panic!("{end:?}") };

@@ -157,6 +157,7 @@ async fn bad_input_is_set_aside_with_its_place_and_reason_and_costs_nobody_else_
         ("event.query.a.b", "application/json", b"{}".to_vec(), "no such subject"),
         ("event.query.a=3", "application/json", b"{}".to_vec(), "not escaped"),
         ("alert.query", "application/json", b"{}".to_vec(), "no such subject"),
+        ("event.query.x", "application/json", vec![b'x'; 1_048_400], "malformed JSON"),
     ];
     let mut expected = Vec::new();
     for (subject, content_type, body, reason) in &bad {
@@ -176,6 +177,7 @@ async fn bad_input_is_set_aside_with_its_place_and_reason_and_costs_nobody_else_
         assert_eq!(dead.header("homeostat-position"), Some(seq.to_string().as_str()));
         assert!(dead.header("homeostat-reason").unwrap().contains(reason), "{:?} is not {reason}", dead.header("homeostat-reason"));
         assert_eq!(dead.header("nats-ttl"), Some("24h"), "dead messages go by themselves");
+        assert_eq!(dead.header("homeostat-cut-from").is_some(), *reason == "malformed JSON" && dead.payload.len() > 1_000_000);
     }
     assert_eq!(&dead[0].payload[..], b"{\"kind\":", "what was set aside is what came");
     let slow: Vec<_> = of(&entries, "alert").into_iter().filter(|entry| entry.subject.contains(".slow.")).collect();

@@ -14,7 +14,7 @@ use async_nats::jetstream::kv;
 use crate::api::{Ack, StreamInfo};
 use crate::connect::Bus;
 use crate::error::{AppendAllError, AppendError, BusError};
-use crate::message::{Entry, Message, check_subject};
+use crate::message::{Entry, Message};
 use crate::streams;
 use pipeline::Pipeline;
 
@@ -167,12 +167,11 @@ impl Log {
         }
     }
 
-    /// The last message on a subject, from the stream's leader.
+    /// The last message on a subject (or on those that match it, with wildcards), from the stream's leader.
     ///
     /// # Errors
     /// Whatever keeps the bus from answering.
     pub async fn last_on(&self, subject: &str) -> Result<Option<Entry>, BusError> {
-        check_subject(subject)?;
         self.inner.bus.last_in(self.stream(), subject).await
     }
 

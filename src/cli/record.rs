@@ -17,13 +17,13 @@ use std::path::Path;
 pub async fn run(context: &mut Context, args: &RecordArgs) -> Result<Finish, CliError> {
     let log = bus::log(context).await?;
     let root = bus::root(context.config())?;
-    let filters =
-        args.subject.iter().map(|filter| if filter.starts_with(root.as_str()) { filter.clone() } else { format!("{root}.{filter}") });
+    let filter =
+        args.subject.as_ref().map(|filter| if filter.starts_with(root.as_str()) { filter.clone() } else { format!("{root}.{filter}") });
     let from = match args.since {
         Some(since) => Some(bus::first_at(&log, since).await?),
         None => None,
     };
-    let range = Range { from, since: args.since, until: args.until, filters: filters.collect() };
+    let range = Range { from, since: args.since, until: args.until, filter };
     let bounds = log.bounds().await?;
     let bar = ProgressBar::new(bounds.last.saturating_sub(bounds.first) + 1);
     let progress = |position: u64| bar.set_position(position.saturating_sub(bounds.first));

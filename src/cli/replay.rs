@@ -1,20 +1,29 @@
 //! `homeostat replay` and `homeostat record`: what is common to their output.
 
+use crate::cli::out::count;
 use crate::replay::run::Summary;
 
 /// What is told on standard error when a replay is over, and whether all was well.
 #[must_use]
 pub fn verdict(summary: &Summary) -> (String, bool) {
     use std::fmt::Write as _;
-    let mut text = format!("{} messages, {} alerts and commands", summary.messages, summary.said);
+    let said = if summary.said == 1 { "1 alert or command".to_owned() } else { format!("{} alerts and commands", summary.said) };
+    let mut text = format!("{}, {said}", count(summary.messages, "message"));
     let mut well = true;
     // Writing to a String cannot fail.
     if summary.bad > 0 {
         well = false;
-        let _ = write!(text, "; {} lines could not be read:", summary.bad);
+        let _ = write!(text, "; {} could not be read:", count(summary.bad, "line"));
         for reason in &summary.reasons {
             let _ = write!(text, "\n  {reason}");
         }
+    }
+    for fallen in &summary.fallen {
+        well = false;
+        let _ = write!(text, "\n{fallen}");
+    }
+    if let Some(first) = summary.begins_at {
+        let _ = write!(text, "\nthe log begins at {first} here: what the minds knew before is not in it, so the first findings may differ from those of the live run");
     }
     if let Some(promise) = &summary.broken_promise {
         well = false;

@@ -16,7 +16,7 @@ use std::io::{BufRead, Write};
 const LINE_MAX: u64 = 8 * 1024 * 1024;
 
 /// When nothing that matches a filter has come for so long, nothing more is there: what is stored comes at once.
-const QUIET: std::time::Duration = std::time::Duration::from_millis(500);
+const QUIET: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Why a replay ended early.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum ReplayError {
     /// A recording that is none.
     #[error("line {0}: {1}")]
     Broken(u64, String),
+    /// What the minds knew before is not there.
+    #[error("nothing can be verified: the log begins at {0} here, and what the minds knew before is not in it; record from the beginning, before retention removes it")]
+    Begins(Position),
     /// Only a recording has something to verify against.
     #[error("a plain file of events holds nothing to verify against: make a recording with `homeostat record`, or use --stream")]
     Plain,
@@ -72,6 +75,10 @@ pub struct Summary {
     pub bad: u64,
     /// The first reasons.
     pub reasons: Vec<String>,
+    /// Actors that panicked.
+    pub fallen: Vec<String>,
+    /// The log or the recording begins here, not at its beginning: nothing could be verified.
+    pub begins_at: Option<Position>,
     /// A promise that did not hold: whose, which.
     pub broken_promise: Option<String>,
     /// What a verification found.
@@ -136,12 +143,12 @@ impl<'a> Replay<'a> {
         let hands = incarnation.is_some();
         let exact = !request.what_if && request.against.is_none();
         let machine = match incarnation {
-            Some(incarnation) if exact => Machine::Verify(Box::new(Verifier::new(incarnation, &request.settings, poison)?)),
+            Some(incarnation) if exact => Machine::Verify(Box::new(Verifier::new(incarnation, &request.settings, poison.clone())?)),
             _ if request.verify => return Err(ReplayError::Plain),
-            _ => Machine::WhatIf(Box::new(Engine::new(&request.settings, hands)?)),
+            _ => Machine::WhatIf(Box::new(Engine::new(&request.settings, hands)?.passing_over(poison.clone()))),
         };
         let other = match &request.against {
-            Some(settings) => Some((Box::new(Engine::new(settings, hands)?), Vec::new())),
+            Some(settings) => Some((Box::new(Engine::new(settings, hands)?.passing_over(poison)), Vec::new())),
             None => None,
         };
         let kept = other.is_some().then(Vec::new);
@@ -170,6 +177,15 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Takes note of where the messages begin.
+    fn begins(&mut self, first: Position) -> Result<(), ReplayError> {
+        if first <= 1 {
+            return Ok(());
+        }
+        self.summary.begins_at = Some(first);
+        if self.sink.request.verify { Err(ReplayError::Begins(first)) } else { Ok(()) }
+    }
+
     fn bad(&mut self, number: u64, why: &str) {
         self.summary.bad += 1;
         if self.summary.reasons.len() < REASONS_MAX {
@@ -187,10 +203,16 @@ impl<'a> Replay<'a> {
                         said.extend(other.end());
                     }
                 }
+                self.summary.fallen = engine
+                    .fallen()
+                    .iter()
+                    .map(|(actor, (position, why))| format!("{actor} panicked at {position} ({why}) and took no part after it"))
+                    .collect();
                 self.summary.broken_promise =
                     engine.broken_promise().map(|(position, actor, promise)| format!("{promise} of {actor} at {position}"));
             }
-            Machine::Verify(verifier) => self.summary.verdict = Some(verifier.finish()),
+            Machine::Verify(verifier) if self.summary.begins_at.is_none() => self.summary.verdict = Some(verifier.finish()),
+            Machine::Verify(_) => {}
         }
         if let (Some((_, old)), Some(new)) = (&self.other, &self.sink.kept) {
             for line in difference(old, new) {
@@ -280,6 +302,7 @@ fn recording(
     let poison =
         lines.iter().filter_map(|line| poisoned(line.headers.get("homeostat-by")?, line.headers.get("homeostat-position")?)).collect();
     let mut replay = Replay::new(request, out, Some(&head.incarnation), poison)?;
+    replay.begins(lines.first().map_or(1, |line| line.seq))?;
     for (number, line) in (2..).zip(&lines) {
         let broken = |error: super::recording::LineError| ReplayError::Broken(number, error.to_string());
         replay.message(line.decode(&head.root).map_err(broken)?, &line.payload().map_err(broken)?)?;
@@ -305,9 +328,10 @@ pub async fn stream(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Summary, ReplayError> {
     let bounds = log.bounds().await?;
-    let dead = read_all(log, vec![log.subject("dead.>")], 1, bounds.last).await?;
+    let dead = read_all(log, log.subject("dead.>")).await?;
     let poison = dead.iter().filter_map(|entry| poisoned(entry.header("homeostat-by")?, entry.header("homeostat-position")?)).collect();
     let mut replay = Replay::new(request, out, Some(log.incarnation()), poison)?;
+    replay.begins(bounds.first)?;
     if bounds.last < bounds.first {
         return replay.finish(false);
     }
@@ -323,17 +347,15 @@ pub async fn stream(
     }
 }
 
-/// Every message of some subjects up to a position. Meant for rare ones.
-async fn read_all(log: &Log, filters: Vec<String>, from: u64, last: u64) -> Result<Vec<homeostat_nats::Entry>, ReplayError> {
+/// Every message that matches a filter. Meant for rare ones.
+async fn read_all(log: &Log, filter: String) -> Result<Vec<homeostat_nats::Entry>, ReplayError> {
     let mut entries = Vec::new();
-    let mut next = from;
-    let mut reader = Reader::open(log, from, ReaderOptions { filters, ..ReaderOptions::default() }).await?;
-    while next <= last {
+    let Some(last) = log.last_on(&filter).await? else { return Ok(entries) };
+    let mut reader = Reader::open(log, 1, ReaderOptions { filters: vec![filter], ..ReaderOptions::default() }).await?;
+    while entries.last().is_none_or(|entry: &homeostat_nats::Entry| entry.seq < last.seq) {
+        // What is there comes at once; what expired meanwhile never comes.
         let Ok(batch) = tokio::time::timeout(QUIET, reader.next()).await else { break };
-        for entry in batch? {
-            next = entry.seq + 1;
-            entries.push(entry);
-        }
+        entries.extend(batch?);
     }
     Ok(entries)
 }
@@ -357,18 +379,21 @@ pub async fn record(
     if bounds.last < from {
         return Ok(count);
     }
-    // With filters the last message that matches may lie before the end: when none is pending there is nothing to wait for.
-    let filtered = !range.filters.is_empty();
-    let mut reader = Reader::open(log, from, ReaderOptions { filters: range.filters, ..ReaderOptions::default() }).await?;
+    // The last message that matches a filter may lie before the end of the log.
+    let end = match &range.filter {
+        None => bounds.last,
+        Some(filter) => match log.last_on(filter).await? {
+            Some(last) => last.seq.min(bounds.last),
+            None => return Ok(count),
+        },
+    };
+    let filters = range.filter.iter().cloned().collect();
+    let mut reader = Reader::open(log, from, ReaderOptions { filters, ..ReaderOptions::default() }).await?;
     loop {
-        let entries = if filtered {
-            let Ok(entries) = tokio::time::timeout(QUIET, reader.next()).await else { break };
-            entries
-        } else {
-            reader.next().await
-        };
+        // What is there comes at once; what expired meanwhile never comes.
+        let Ok(entries) = tokio::time::timeout(QUIET, reader.next()).await else { break };
         for entry in entries? {
-            if entry.seq > bounds.last || range.until.is_some_and(|until| entry.at_ms > until) {
+            if entry.seq > end || range.until.is_some_and(|until| entry.at_ms > until) {
                 out.flush()?;
                 return Ok(count);
             }
@@ -377,7 +402,7 @@ pub async fn record(
                 count += 1;
             }
             progress(entry.seq);
-            if entry.seq == bounds.last {
+            if entry.seq == end {
                 out.flush()?;
                 return Ok(count);
             }
@@ -396,6 +421,6 @@ pub struct Range {
     pub since: Option<UnixMs>,
     /// Until this time.
     pub until: Option<UnixMs>,
-    /// Only these subjects, in full.
-    pub filters: Vec<String>,
+    /// Only what matches this subject, in full, wildcards allowed.
+    pub filter: Option<String>,
 }

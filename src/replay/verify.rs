@@ -2,10 +2,12 @@
 
 use crate::outputs::wire;
 use crate::roster::{ActorSettings, Mind, SettingsError, minds};
+use crate::shell::panic_message;
 use homeostat_actors::core::Output;
 use homeostat_schemas::{Content, Delivery, Identity, Position};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How many differences are told in full.
 const TOLD_MAX: usize = 100;
@@ -33,6 +35,8 @@ pub struct Verdict {
     pub doubled: u64,
     /// Recorded outputs that stand behind a later one of the same actor.
     pub out_of_order: u64,
+    /// Actors that panicked.
+    pub fallen: u64,
     /// The first differences, in words.
     pub told: Vec<String>,
 }
@@ -41,7 +45,7 @@ impl Verdict {
     /// Is everything as it must be?
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.different + self.missing + self.unexplained + self.doubled + self.out_of_order == 0
+        self.different + self.missing + self.unexplained + self.doubled + self.out_of_order + self.fallen == 0
     }
 
     fn tell(&mut self, what: impl FnOnce() -> String) {
@@ -57,6 +61,7 @@ pub struct Verifier {
     incarnation: String,
     first: Option<Position>,
     poison: BTreeSet<(String, Position)>,
+    fallen: BTreeSet<&'static str>,
     /// Made, not yet seen on the log.
     made: BTreeMap<(String, Position, u32), Vec<u8>>,
     seen: BTreeSet<(String, Position, u32)>,
@@ -77,6 +82,7 @@ impl Verifier {
             incarnation: incarnation.to_owned(),
             first: None,
             poison,
+            fallen: BTreeSet::new(),
             made: BTreeMap::new(),
             seen: BTreeSet::new(),
             last: BTreeMap::new(),
@@ -91,10 +97,25 @@ impl Verifier {
         self.compare(delivery, payload);
         let mut outputs = Vec::new();
         for mind in &mut self.minds {
-            if self.poison.contains(&(mind.name().to_owned(), delivery.position)) {
+            let name = mind.name();
+            if self.fallen.contains(name) {
                 continue;
             }
-            for output in mind.step(delivery) {
+            if self.poison.contains(&(name.to_owned(), delivery.position)) {
+                mind.skip(delivery);
+                continue;
+            }
+            let stepped = match catch_unwind(AssertUnwindSafe(|| mind.step(delivery))) {
+                Ok(stepped) => stepped,
+                Err(panic) => {
+                    self.fallen.insert(name);
+                    self.verdict.fallen += 1;
+                    let why = panic_message(panic.as_ref());
+                    self.verdict.tell(|| format!("fallen: {name} panicked at {} ({why}) and took no part after it", delivery.position));
+                    continue;
+                }
+            };
+            for output in stepped {
                 if let (Some(identity), Some(wire)) = (&output.identity, wire(&output.effect)) {
                     self.made.insert((identity.actor.clone(), identity.position, identity.index), wire.body);
                 }
