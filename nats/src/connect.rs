@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream;
+use async_nats::{ConnectErrorKind, jetstream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -169,16 +169,16 @@ impl Bus {
             std::future::ready(())
         });
         let addresses: Vec<&str> = config.url.split(',').map(str::trim).collect();
-        let failed = |reason: String| BusError::Connect { url: url.clone(), reason };
+        let failed = |reason: String, advice: &str| BusError::Connect { url: url.clone(), reason: format!("{reason}; {advice}") };
         let made = async {
-            let client = options.connect(addresses).await.map_err(|error| failed(with_source(&error)))?;
+            let client = options.connect(addresses).await.map_err(|error| failed(with_source(&error), advice(error.kind())))?;
             // The first event may come a moment later than the connection; whoever watches
             // `connections` must not take it for a second one.
-            state.wait_for(|state| state.connections > 0).await.map_err(|_| failed("the client stopped".to_owned()))?;
+            state.wait_for(|state| state.connections > 0).await.map_err(|_| failed("the client stopped".to_owned(), AWAY))?;
             Ok(client)
         };
-        let client =
-            tokio::time::timeout(within, made).await.map_err(|_| failed(format!("nothing within {} ms", within.as_millis())))??;
+        let late = |_| failed(format!("nothing within {} ms", within.as_millis()), AWAY);
+        let client = tokio::time::timeout(within, made).await.map_err(late)??;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(Duration::from_millis(config.request_timeout_ms.max(1)));
         Ok(Self { inner: Arc::new(Inner { client, jetstream, state, config: config.clone(), names }) })
@@ -277,6 +277,22 @@ fn with_source(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What to do when nobody answers.
+const AWAY: &str = "is the server running, and is `nats.url` right?";
+
+/// What to do about a connection that was not made: a server that refuses is there, and asking whether it runs would mislead.
+fn advice(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            "the server runs, but user and password (or credentials) are missing or wrong: see `nats.user` with `nats.password_file`, \
+             `nats.credentials_file`, `nats.nkey_file` or `nats.token_file`"
+        }
+        ConnectErrorKind::ServerParse => "write `nats.url` as nats://host:port",
+        ConnectErrorKind::Tls => "see the settings of `nats.tls`, and the server's certificate",
+        ConnectErrorKind::Dns | ConnectErrorKind::TimedOut | ConnectErrorKind::Io | ConnectErrorKind::MaxReconnects => AWAY,
+    }
+}
+
 /// An address list without user names and passwords.
 #[must_use]
 pub fn public_url(url: &str) -> String {
@@ -321,6 +337,14 @@ mod tests {
         assert!(password.is_some() && token.is_some());
         let shown = serde_json::to_value(&config).unwrap();
         assert!(shown.get("password").is_none() && shown.get("token").is_none());
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_not_said_to_be_away() {
+        for refused in [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication] {
+            assert!(advice(refused).contains("user and password (or credentials) are missing or wrong"));
+        }
+        assert!(advice(ConnectErrorKind::Io).contains("is the server running"));
     }
 
     #[test]

@@ -24,19 +24,19 @@ pub const BATCH_INCOMPLETE: u64 = 10176;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BusError {
     /// A setting cannot be used.
-    #[error("bus setting `{setting}`: {reason}")]
+    #[error("setting `nats.{setting}`: {reason}")]
     Config {
-        /// The setting's name below `bus`.
+        /// The setting's name below `nats`.
         setting: &'static str,
         /// What is wrong with it.
         reason: String,
     },
     /// No connection could be made.
-    #[error("cannot connect to {url}: {reason}; is the server running, and is `bus.url` right?")]
+    #[error("cannot connect to {url}: {reason}")]
     Connect {
         /// The address, without credentials.
         url: String,
-        /// The client library's reason.
+        /// The client library's reason, and what to do about it.
         reason: String,
     },
     /// No answer came in time. The request may or may not have been carried out.
@@ -113,7 +113,7 @@ pub enum BusError {
     },
     /// A lowered limit would drop messages now.
     #[error(
-        "stream `{stream}`: lowering `{limit}` drops messages that are there now ({detail}); set `bus.stream.allow_data_loss = true` to do it"
+        "stream `{stream}`: lowering `{limit}` drops messages that are there now ({detail}); set `nats.stream.allow_data_loss = true` to do it"
     )]
     WouldDropData {
         /// The stream.

@@ -51,7 +51,7 @@ impl Default for ReaderOptions {
 pub enum ReaderError {
     /// Retention was faster: entries from `wanted` to `first - 1` are gone. The next call goes on
     /// at `first`.
-    #[error("overtaken by retention: {wanted} was wanted, the log now begins at {first}; raise `bus.stream.max_bytes` or `max_age_s`")]
+    #[error("overtaken by retention: {wanted} was wanted, the log now begins at {first}; raise `nats.stream.max_bytes` or `max_age_s`")]
     Overtaken {
         /// The sequence that should have come next.
         wanted: u64,

@@ -198,8 +198,8 @@ fn explain(stream: &str, error: BusError) -> BusError {
         return error;
     };
     let advice = match *code {
-        STREAM_SUBJECT_OVERLAP => "another stream holds these subjects: delete it or choose another `bus.root`",
-        10047 | 10023 | 10028 => "the server has not enough storage: raise its JetStream limits or lower `bus.stream.*_bytes`",
+        STREAM_SUBJECT_OVERLAP => "another stream holds these subjects: delete it or choose another `nats.root`",
+        10047 | 10023 | 10028 => "the server has not enough storage: raise its JetStream limits or lower `nats.stream.*_bytes`",
         10052 => "the server does not accept these settings",
         _ => return error,
     };
@@ -209,7 +209,7 @@ fn explain(stream: &str, error: BusError) -> BusError {
 /// What an existing stream's configuration must become, or nothing if it is right. Pure.
 fn migrate(wanted: &Wanted, found: &StreamInfo, limits: &StreamConfig, now_ms: u64) -> Result<Option<Map<String, Value>>, BusError> {
     let incompatible = |reason: String| BusError::Incompatible { stream: wanted.name.clone(), reason };
-    let remedy = "rename or delete that stream, or choose another `bus.root`";
+    let remedy = "rename or delete that stream, or choose another `nats.root`";
     for fixed in ["storage", "retention"] {
         if found.config.get(fixed) != wanted.config.get(fixed) {
             return Err(incompatible(format!(

@@ -74,7 +74,7 @@ fn a_stream_of_somebody_else_is_an_error_that_says_what_to_do() {
         let Err(BusError::Incompatible { reason, .. }) = with(key, value) else {
             panic!("{key} should be incompatible");
         };
-        assert!(reason.contains("bus.root"), "{reason}");
+        assert!(reason.contains("nats.root"), "{reason}");
     }
     let mut foreign = found(&wanted);
     foreign.config.insert("metadata".to_owned(), json!({}));
