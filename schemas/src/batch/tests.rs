@@ -147,3 +147,49 @@ proptest! {
         }
     }
 }
+
+/// The words for what is wrong with an event of this kind with this value in this field; nothing when it is fit.
+fn unfit(kind: &str, field: &str, value: &serde_json::Value) -> String {
+    let mut event = json!({
+        "kind": kind, "service": "shop", "at_ms": 1, "took_us": 1, "statement": "select 1", "route": "GET /", "status": 200, "peer": "p",
+        "outcome": "ok", "ok": 1, "failed": 0, "shed": 0, "over_ms": 1, "name": "n", "op": "o", "trace": "t", "span": "s", "up_s": 1,
+        "interval_s": 1, "memory_bytes": 1, "used": 1, "max": 1, "hits": 1, "misses": 1
+    });
+    event[field] = value.clone();
+    Event::from_json(event.to_string().as_bytes()).err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn what_cannot_be_meant_is_named_and_the_last_that_can_is_taken() {
+    let day_ms = 86_400_000u64;
+    let whole = [
+        ("query", "took_us", 30 * day_ms * 1_000, "must not be longer than 30 days, in microseconds"),
+        ("request", "took_us", 30 * day_ms * 1_000, "must not be longer than 30 days, in microseconds"),
+        ("call", "took_us", 30 * day_ms * 1_000, "must not be longer than 30 days, in microseconds"),
+        ("span", "took_us", 30 * day_ms * 1_000, "must not be longer than 30 days, in microseconds"),
+        ("pool", "wait_us", 30 * day_ms * 1_000, "must not be longer than 30 days, in microseconds"),
+        ("calls", "over_ms", 30 * day_ms, "must not be longer than 30 days, in milliseconds"),
+        ("cache", "over_ms", 30 * day_ms, "must not be longer than 30 days, in milliseconds"),
+        ("resource", "started_ms", event::INSTANT_MAX_MS, "must be Unix milliseconds, before the year 10000"),
+        ("query", "at_ms", event::INSTANT_MAX_MS, "must be Unix milliseconds, before the year 10000"),
+    ];
+    for (kind, field, last, why) in whole {
+        assert_eq!(unfit(kind, field, &last.into()), "", "{kind}");
+        for beyond in [last + 1, u64::MAX] {
+            assert_eq!(unfit(kind, field, &beyond.into()), format!("unfit value: {field}: {why}"), "{kind}");
+        }
+    }
+    let interval = "unfit value: interval_s: must lie between 0.05 and 604800 seconds (seven days)";
+    for (seconds, why) in [(0.05, ""), (604_800.0, ""), (0.049, interval), (604_801.0, interval), (1e300, interval), (5e-324, interval)] {
+        assert_eq!(unfit("heartbeat", "interval_s", &json!(seconds)), why, "{seconds}");
+    }
+    let up = "unfit value: up_s: must not be more than a hundred years, in seconds";
+    for (seconds, why) in [(0.0, ""), (event::UP_MAX_S, ""), (3.2e9, up), (1e300, up)] {
+        assert_eq!(unfit("heartbeat", "up_s", &json!(seconds)), why, "{seconds}");
+    }
+    for (kind, field) in [("query", "rows"), ("cache", "hits"), ("calls", "ok"), ("pool", "used"), ("resource", "memory_bytes")] {
+        assert_eq!(unfit(kind, field, &u64::MAX.into()), "", "counts and bytes are data: {kind}");
+    }
+    let odd_check = json!([{ "name": "db", "status": "up", "took_us": u64::MAX }]);
+    assert_eq!(unfit("heartbeat", "checks", &odd_check), "", "no sign of life is lost for an odd check");
+}

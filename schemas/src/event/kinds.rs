@@ -1,6 +1,6 @@
 //! The fields of each kind, in the order of the documentation.
 
-use super::{EventKind, Kind, SERVICE_MAX, SampleValue, Unfit};
+use super::{DURATION_MAX_MS, EventKind, INSTANT_MAX_MS, INTERVAL_S, Kind, SERVICE_MAX, SampleValue, UP_MAX_S, Unfit};
 use crate::time::UnixMs;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -61,7 +61,7 @@ macro_rules! kind {
             pub kind: Tag<{ EventKind::$name as u8 }>,
             /// The service it speaks of: any name of 1–64 bytes.
             pub service: String,
-            /// When it ended, Unix milliseconds by the sender's clock.
+            /// When it ended, Unix milliseconds by the sender's clock; before the year 10000.
             pub at_ms: UnixMs,
             /// Which replica said it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +74,7 @@ macro_rules! kind {
         impl Kind for $name {
             fn check(&$self) -> Result<(), Unfit> {
                 service($self.service.len())?;
+                instant("at_ms", Some($self.at_ms))?;
                 $check
                 Ok(())
             }
@@ -87,6 +88,24 @@ fn service(bytes: usize) -> Result<(), Unfit> {
 
 fn finite(field: &'static str, value: f64) -> Result<(), Unfit> {
     if value.is_finite() { Ok(()) } else { Err(Unfit { field, why: "must be a finite number" }) }
+}
+
+/// A field's value may be so much at most: what is more is another unit or a counter that wrapped, and would drown the rest in
+/// every mean and sum.
+fn at_most(field: &'static str, value: Option<u64>, limit: u64, why: &'static str) -> Result<(), Unfit> {
+    if value.is_some_and(|value| value > limit) { Err(Unfit { field, why }) } else { Ok(()) }
+}
+
+fn duration_us(field: &'static str, value: Option<u64>) -> Result<(), Unfit> {
+    at_most(field, value, DURATION_MAX_MS * 1_000, "must not be longer than 30 days, in microseconds")
+}
+
+fn duration_ms(field: &'static str, value: u64) -> Result<(), Unfit> {
+    at_most(field, Some(value), DURATION_MAX_MS, "must not be longer than 30 days, in milliseconds")
+}
+
+fn instant(field: &'static str, value: Option<UnixMs>) -> Result<(), Unfit> {
+    at_most(field, value, INSTANT_MAX_MS, "must be Unix milliseconds, before the year 10000")
 }
 
 fn not_negative(field: &'static str, value: Option<f64>) -> Result<(), Unfit> {
@@ -123,7 +142,7 @@ kind! {
     Query {
         /// The statement; clients normalise it before they send it, so that no literal leaves the application.
         statement: String,
-        /// How long it took, microseconds.
+        /// How long it took, microseconds; at most 30 days.
         took_us: u64,
         /// The database system: `postgresql`, `mysql`, `sqlite`, … (OpenTelemetry's `db.system.name`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,7 +181,7 @@ kind! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         paging: Option<bool>,
     }
-    check(self) {}
+    check(self) { duration_us("took_us", Some(self.took_us))?; }
 }
 
 kind! {
@@ -172,7 +191,7 @@ kind! {
         route: String,
         /// HTTP status, or the code of another protocol mapped to it.
         status: u16,
-        /// How long it took, microseconds.
+        /// How long it took, microseconds; at most 30 days.
         took_us: u64,
         /// Trace id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,7 +203,7 @@ kind! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<String>,
     }
-    check(self) {}
+    check(self) { duration_us("took_us", Some(self.took_us))?; }
 }
 
 /// How an outbound call ended.
@@ -211,7 +230,7 @@ kind! {
         peer: String,
         /// How it ended.
         outcome: CallOutcome,
-        /// How long it took, microseconds.
+        /// How long it took, microseconds; at most 30 days.
         took_us: u64,
         /// What was asked of the peer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -226,7 +245,10 @@ kind! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<String>,
     }
-    check(self) { peer(self.peer.len())?; }
+    check(self) {
+        peer(self.peer.len())?;
+        duration_us("took_us", Some(self.took_us))?;
+    }
 }
 
 fn peer(bytes: usize) -> Result<(), Unfit> {
@@ -244,7 +266,7 @@ kind! {
         failed: u64,
         /// How many were not sent.
         shed: u64,
-        /// Over how long they were summed, milliseconds.
+        /// Over how long they were summed, milliseconds; at most 30 days.
         over_ms: u64,
         /// What was asked of the peer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,7 +275,10 @@ kind! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slow: Option<u64>,
     }
-    check(self) { peer(self.peer.len())?; }
+    check(self) {
+        peer(self.peer.len())?;
+        duration_ms("over_ms", self.over_ms)?;
+    }
 }
 
 kind! {
@@ -263,7 +288,7 @@ kind! {
         name: String,
         /// Its operation or kind.
         op: String,
-        /// How long it took, microseconds.
+        /// How long it took, microseconds; at most 30 days.
         took_us: u64,
         /// Trace id.
         trace: String,
@@ -273,7 +298,7 @@ kind! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<String>,
     }
-    check(self) {}
+    check(self) { duration_us("took_us", Some(self.took_us))?; }
 }
 
 /// What a check of an application's own says.
@@ -298,7 +323,7 @@ pub struct Check {
     pub name: String,
     /// What it says.
     pub status: CheckStatus,
-    /// How long the check took, microseconds.
+    /// How long the check took, microseconds. It is only shown: no sign of life is lost for an odd one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub took_us: Option<u64>,
     /// Whether the service can work without it (default: it cannot).
@@ -312,9 +337,9 @@ pub struct Check {
 kind! {
     /// A sign of life.
     Heartbeat {
-        /// For how long the process has been up, seconds.
+        /// For how long the process has been up, seconds; at most a hundred years.
         up_s: f64,
-        /// When the next one may be expected, seconds from this one.
+        /// When the next one may be expected, seconds from this one: 0.05 to 604800 (seven days).
         interval_s: f64,
         /// The application's own checks.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -323,8 +348,14 @@ kind! {
     check(self) {
         not_negative("up_s", Some(self.up_s))?;
         not_negative("interval_s", Some(self.interval_s))?;
+        if self.up_s > UP_MAX_S {
+            return Err(Unfit { field: "up_s", why: "must not be more than a hundred years, in seconds" });
+        }
         if self.interval_s == 0.0 {
             return Err(Unfit { field: "interval_s", why: "must be more than zero" });
+        }
+        if !INTERVAL_S.contains(&self.interval_s) {
+            return Err(Unfit { field: "interval_s", why: "must lie between 0.05 and 604800 seconds (seven days)" });
         }
     }
 }
@@ -349,13 +380,14 @@ kind! {
         /// Out-of-memory kills in the cgroup since it was made (a counter).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         oom_kills: Option<u64>,
-        /// When the process started, Unix milliseconds: another value is another life.
+        /// When the process started, Unix milliseconds (before the year 10000): another value is another life.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_ms: Option<UnixMs>,
     }
     check(self) {
         not_negative("cpu_ratio", self.cpu_ratio)?;
         not_negative("load_rps", self.load_rps)?;
+        instant("started_ms", self.started_ms)?;
     }
 }
 
@@ -371,11 +403,11 @@ kind! {
         /// Callers waiting for one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         waiting: Option<u64>,
-        /// How long they waited of late, microseconds, mean.
+        /// How long they waited of late, microseconds, mean; at most 30 days.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_us: Option<u64>,
     }
-    check(self) {}
+    check(self) { duration_us("wait_us", self.wait_us)?; }
 }
 
 kind! {
@@ -387,10 +419,10 @@ kind! {
         hits: u64,
         /// Look-ups it could not answer.
         misses: u64,
-        /// Over how long they were counted, milliseconds.
+        /// Over how long they were counted, milliseconds; at most 30 days.
         over_ms: u64,
     }
-    check(self) {}
+    check(self) { duration_ms("over_ms", self.over_ms)?; }
 }
 
 kind! {
