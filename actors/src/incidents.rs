@@ -93,11 +93,29 @@ pub struct Incidents {
     no_room: u64,
 }
 
+/// Ends every part of a key.
+const END: char = '\u{1f}';
+/// Begins what stands for a character that means something in a key.
+const ESCAPE: char = '\u{1e}';
+
+/// What a finding is told by, as one text. Names come from outside and may hold any character, so those that mean something here
+/// are written as something else: two findings never share a key, and the keys of a rule and service share a beginning that no
+/// other's have.
 fn key(rule: &str, service: &str, labels: &BTreeMap<String, String>) -> String {
     let mut key = String::with_capacity(64);
     for part in [rule, service].into_iter().chain(labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()])) {
-        key.push_str(part);
-        key.push('\u{1f}');
+        if part.contains([END, ESCAPE]) {
+            for character in part.chars() {
+                match character {
+                    END => key.extend([ESCAPE, 'e']),
+                    ESCAPE => key.extend([ESCAPE, ESCAPE]),
+                    other => key.push(other),
+                }
+            }
+        } else {
+            key.push_str(part);
+        }
+        key.push(END);
     }
     key
 }
@@ -145,13 +163,13 @@ impl Incidents {
         let severity = finding.severity.unwrap_or(finding.rule.severity);
         if let Some(open) = self.open.get_mut(&key) {
             open.last_ms = cx.now;
-            open.count += 1;
+            open.count = open.count.saturating_add(1);
             if severity <= open.severity {
                 return false;
             }
             open.severity = severity;
         } else if self.open.len() >= OPEN_MAX {
-            self.no_room += 1;
+            self.no_room = self.no_room.saturating_add(1);
             return false;
         }
         let identity = cx.next_identity().to_string();
@@ -237,4 +255,41 @@ fn resolve<C>(open: Open, summary: String, evidence: BTreeMap<String, Value>, tr
         trace,
         ..Alert::default()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostat_schemas::rule::{QUERY_DUPLICATE, QUERY_SLOW};
+    use proptest::prelude::*;
+
+    type Parts = (String, String, BTreeMap<String, String>);
+
+    /// Names of few characters, most of which mean something in a key.
+    fn parts() -> impl Strategy<Value = Parts> {
+        let name = || "[ae\u{1e}\u{1f}]{0,4}";
+        (name(), name(), prop::collection::btree_map(name(), name(), 0..3))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4_096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn two_findings_share_a_key_only_if_they_are_one(a in parts(), b in parts()) {
+            prop_assert_eq!(key(&a.0, &a.1, &a.2) == key(&b.0, &b.1, &b.2), a == b);
+        }
+
+        #[test]
+        fn a_key_begins_like_those_of_its_rule_and_service_only(a in parts(), b in parts()) {
+            let begins = key(&a.0, &a.1, &a.2).starts_with(&key(&b.0, &b.1, &BTreeMap::new()));
+            prop_assert_eq!(begins, (&a.0, &a.1) == (&b.0, &b.1));
+        }
+    }
+
+    #[test]
+    fn plain_names_stand_in_a_key_as_they_are() {
+        let labels = BTreeMap::from([("kind".to_owned(), "index".to_owned())]);
+        assert_eq!(key(QUERY_SLOW.name, "shop", &labels), "query.slow\u{1f}shop\u{1f}kind\u{1f}index\u{1f}");
+        assert_ne!(key(QUERY_SLOW.name, "shop", &labels), key(QUERY_DUPLICATE.name, "shop", &labels));
+    }
 }
