@@ -1,10 +1,12 @@
 //! Carries a mind over the log: the same code in production, in a replay and in tests, so that a replay is the live run.
 //!
 //! Promises
-//! - D-1 Log time never runs backwards, whatever the stream's timestamps do.
+//! - D-1 Log time never runs backwards, whatever the stream's timestamps do, nor beyond the year 9999: so a mind may add a time to
+//!   it and get a later one.
 //! - D-2 What a mind is given depends on the log alone, never on how messages were grouped when they were read.
 
 use crate::core::{Core, Cx, Input, Output, Settings};
+use homeostat_schemas::event::INSTANT_MAX_MS;
 use homeostat_schemas::{Content, Delivery, Identity, Mode, Position, UnixMs};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,10 @@ pub enum StateError {
     /// It cannot be decoded.
     #[error("the checkpoint cannot be read: {0}")]
     Unreadable(#[from] rmp_serde::decode::Error),
+    /// The settings that were in force cannot be read by this version. Others in their place would decide differently from
+    /// here on than a replay from the beginning.
+    #[error("the settings in the checkpoint cannot be read: {0}")]
+    Settings(#[from] serde_json::Error),
 }
 
 /// The first value of a checkpoint; the state follows it. The state is compact (fields by place), guarded by its version.
@@ -45,6 +51,8 @@ struct Head {
     position: Position,
     now: UnixMs,
     settings: String,
+    #[serde(default)]
+    refused_settings: u64,
 }
 
 impl<C: Core> Driver<C> {
@@ -87,7 +95,7 @@ impl<C: Core> Driver<C> {
     /// Takes one message, gives what follows from it.
     pub fn step(&mut self, delivery: &Delivery) -> Vec<Output> {
         self.position = delivery.position;
-        self.now = self.now.max(delivery.at);
+        self.pass(delivery.at);
         // Most messages are of no interest to most minds.
         if !C::INTEREST.hears(C::NAME, &delivery.content) && !matches!(delivery.content, Content::Settings(_)) {
             return Vec::new();
@@ -103,7 +111,7 @@ impl<C: Core> Driver<C> {
             Content::Settings(all) => {
                 match all.get(C::NAME).map(Settings::read) {
                     Some(Ok(settings)) => self.settings = settings,
-                    Some(Err(_)) => self.refused_settings += 1,
+                    Some(Err(_)) => self.refused_settings = self.refused_settings.saturating_add(1),
                     None => {}
                 }
                 Vec::new()
@@ -115,7 +123,7 @@ impl<C: Core> Driver<C> {
 
     /// Says that a file is at its end.
     pub fn end(&mut self) -> Vec<Output> {
-        self.position += 1;
+        self.position = self.position.saturating_add(1);
         self.run([Input::End])
     }
 
@@ -140,7 +148,11 @@ impl<C: Core> Driver<C> {
     /// Takes note of a message of no interest, so that the position moves on.
     pub fn skip_to(&mut self, position: Position, at: UnixMs) {
         self.position = self.position.max(position);
-        self.now = self.now.max(at);
+        self.pass(at);
+    }
+
+    fn pass(&mut self, at: UnixMs) {
+        self.now = self.now.max(at.min(INSTANT_MAX_MS));
     }
 
     /// The first promise that does not hold.
@@ -168,6 +180,7 @@ impl<C: Core> Driver<C> {
             position: self.position,
             now: self.now,
             settings: self.settings.write().to_string(),
+            refused_settings: self.refused_settings,
         };
         let mut bytes = rmp_serde::to_vec_named(&head)?;
         rmp_serde::encode::write(&mut bytes, &self.core)?;
@@ -177,7 +190,7 @@ impl<C: Core> Driver<C> {
     /// Takes up a checkpoint.
     ///
     /// # Errors
-    /// When it is of another actor, version or incarnation, or cannot be read.
+    /// When it is of another actor, version or incarnation, or it or the settings in it cannot be read.
     pub fn load(incarnation: &str, bytes: &[u8]) -> Result<Self, StateError> {
         let mut reader = bytes;
         // The head is read first: the state of another version may not even decode.
@@ -188,8 +201,8 @@ impl<C: Core> Driver<C> {
                 wanted: format!("{} version {} on {incarnation}", C::NAME, C::STATE_VERSION),
             });
         }
+        let settings = Settings::read(&serde_json::from_str(&head.settings)?)?;
         let core = C::deserialize(&mut rmp_serde::Deserializer::new(&mut reader))?;
-        let settings = serde_json::from_str(&head.settings).ok().and_then(|table| Settings::read(&table).ok()).unwrap_or_default();
         Ok(Driver {
             core,
             settings,
@@ -197,7 +210,66 @@ impl<C: Core> Driver<C> {
             partition: head.partition,
             position: head.position,
             now: head.now,
-            refused_settings: 0,
+            refused_settings: head.refused_settings,
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::query::QueryCore;
+    use homeostat_schemas::TraceContext;
+    use serde_json::{Value, json};
+
+    fn deliver(driver: &mut Driver<QueryCore>, at: UnixMs, content: Content) {
+        let position = driver.position() + 1;
+        driver.step(&Delivery { position, at, subject: String::new(), content, context: TraceContext::default() });
+    }
+
+    /// A checkpoint whose settings are these.
+    fn saved(settings: &str) -> Vec<u8> {
+        let head = Head {
+            actor: "query".to_owned(),
+            version: QueryCore::STATE_VERSION,
+            incarnation: "log".to_owned(),
+            partition: 0,
+            position: 7,
+            now: 7,
+            settings: settings.to_owned(),
+            refused_settings: 0,
+        };
+        let mut bytes = rmp_serde::to_vec_named(&head).unwrap();
+        rmp_serde::encode::write(&mut bytes, &QueryCore::default()).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_make_a_checkpoint_unusable_and_never_the_defaults() {
+        assert!(Driver::<QueryCore>::load("log", &saved("{}")).is_ok());
+        for settings in ["", "{", r#"{"slow_ms": "soon"}"#, r#"{"slow_mss": 5}"#, r#"{"mode": "maybe"}"#] {
+            assert!(matches!(Driver::<QueryCore>::load("log", &saved(settings)), Err(StateError::Settings(_))), "{settings}");
+        }
+    }
+
+    #[test]
+    fn settings_and_how_many_were_refused_survive_a_restart() {
+        let mut driver = Driver::<QueryCore>::new("log", Settings::default());
+        for slow_ms in [json!(250), json!("soon")] {
+            deliver(&mut driver, 5, Content::Settings(json!({ "query": { "slow_ms": slow_ms } })));
+        }
+        let driver = Driver::<QueryCore>::load("log", &driver.save().unwrap()).unwrap();
+        assert_eq!((driver.settings().config.slow_ms, driver.refused_settings()), (250, 1));
+    }
+
+    #[test]
+    fn log_time_stops_at_the_year_9999() {
+        let mut driver = Driver::<QueryCore>::new("log", Settings { config: Default::default(), ..Settings::default() });
+        deliver(&mut driver, UnixMs::MAX, Content::Tick);
+        assert_eq!(driver.now(), INSTANT_MAX_MS);
+        driver.skip_to(9, UnixMs::MAX);
+        assert_eq!((driver.now(), driver.position()), (INSTANT_MAX_MS, 9));
+        let _: Value = serde_json::to_value(driver.view()).unwrap();
     }
 }
