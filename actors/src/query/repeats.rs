@@ -12,9 +12,6 @@ use super::shapes::{Params, Shape, Shapes};
 use super::traces::{Run, Trace, What};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How far up callers are followed.
-const DEPTH_MAX: usize = 64;
-
 /// What a group of repeats is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -57,7 +54,21 @@ fn mix(a: u64, b: u64) -> u64 {
     mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ b
 }
 
+/// What is known of the way from a caller up to its request.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Nobody has asked yet.
+    Unasked,
+    /// It is being walked right now: whoever comes here again has gone in a circle.
+    Walked,
+    /// Walked: the origin, and the name that its path ends with.
+    Known(Origin, Option<u64>),
+}
+
 /// The callers of a trace, to be asked for the origin of each query.
+///
+/// Parents are whatever the senders say: missing, their own, in a circle. Each caller's way is walked once and remembered, so
+/// that the cost is that of the number of callers, however they hang together.
 struct Callers<'a> {
     trace: &'a Trace,
     /// Span and place, by span.
@@ -66,16 +77,20 @@ struct Callers<'a> {
     only: Option<usize>,
     /// Is there a request?
     any: bool,
+    /// By place.
+    ways: Vec<Way>,
 }
 
 impl<'a> Callers<'a> {
     fn of(trace: &'a Trace) -> Self {
         let mut by_span: Vec<(u64, usize)> = trace.callers.iter().enumerate().map(|(index, caller)| (caller.span, index)).collect();
-        by_span.sort_unstable();
+        // A request and a span may carry one id: the request stands for both, whichever came first.
+        by_span.sort_unstable_by_key(|(span, index)| (*span, matches!(trace.callers[*index].what, What::Span(_)), *index));
+        by_span.dedup_by_key(|(span, _)| *span);
         let mut requests = trace.callers.iter().enumerate().filter(|(_, caller)| matches!(caller.what, What::Request(_)));
         let (first, second) = (requests.next(), requests.next());
         let only = first.filter(|_| second.is_none()).map(|(index, _)| index);
-        Callers { trace, by_span, only, any: first.is_some() }
+        Callers { trace, by_span, only, any: first.is_some(), ways: vec![Way::Unasked; trace.callers.len()] }
     }
 
     fn find(&self, span: u64) -> Option<usize> {
@@ -84,35 +99,64 @@ impl<'a> Callers<'a> {
     }
 
     /// The origin of a query with this parent. `None` when it belongs to nobody.
-    fn origin(&self, parent: u64) -> Option<Origin> {
+    fn origin(&mut self, parent: u64) -> Option<Origin> {
         if parent == 0 {
             let request = self.only?;
             return Some(Origin { path: self.trace.callers[request].span, request: Some(request) });
         }
-        let mut names = Vec::new();
-        let mut span = parent;
-        let mut request = None;
-        // Up to the request, the root, or what is not known; then down again by names.
-        while names.len() < DEPTH_MAX {
-            let Some(index) = self.find(span) else { break };
+        Some(match self.find(parent) {
+            Some(index) => self.walk(index).0,
+            None => self.top(parent),
+        })
+    }
+
+    /// The origin of whatever hangs directly below a span that nothing more is known above of.
+    fn top(&self, span: u64) -> Origin {
+        Origin { path: span, request: self.only }
+    }
+
+    /// Up to the request, the root, or what is not known; then down again by names.
+    fn walk(&mut self, from: usize) -> (Origin, Option<u64>) {
+        // The spans on the way whose names make up the path, the lowest first.
+        let mut trail: Vec<(usize, u64)> = Vec::new();
+        let mut index = from;
+        let (mut origin, mut last) = loop {
             let caller = &self.trace.callers[index];
-            match &caller.what {
-                What::Request(_) => {
-                    request = Some(index);
-                    break;
-                }
-                What::Span(_) if caller.parent == 0 => break,
-                What::Span(name) => {
-                    // A function that calls itself is one caller at every depth.
-                    if names.last() != Some(name) {
-                        names.push(*name);
+            match (self.ways[index], &caller.what) {
+                (Way::Known(origin, last), _) => break (origin, last),
+                (Way::Walked, _) => {
+                    // Nothing leads into a circle but its own spans. So that it does not matter where it was entered, the least
+                    // of their ids is taken for the root; the way there is walked anew.
+                    let circle = trail.iter().rposition(|(known, _)| *known == index).unwrap_or(0);
+                    let root = trail[circle..].iter().map(|(index, _)| *index).min_by_key(|index| self.trace.callers[*index].span);
+                    for (index, _) in trail.drain(..) {
+                        self.ways[index] = Way::Unasked;
                     }
-                    span = caller.parent;
+                    let root = root.unwrap_or(index);
+                    self.ways[root] = Way::Known(self.top(self.trace.callers[root].span), None);
+                    index = from;
+                }
+                (Way::Unasked, What::Request(_)) => break (Origin { path: caller.span, request: Some(index) }, None),
+                (Way::Unasked, What::Span(_)) if caller.parent == 0 => break (self.top(caller.span), None),
+                (Way::Unasked, What::Span(name)) => {
+                    self.ways[index] = Way::Walked;
+                    trail.push((index, *name));
+                    match self.find(caller.parent) {
+                        Some(above) => index = above,
+                        None => break (self.top(caller.parent), None),
+                    }
                 }
             }
+        };
+        for (index, name) in trail.into_iter().rev() {
+            // A function that calls itself is one caller at every depth.
+            if last != Some(name) {
+                origin.path = mix(origin.path, name);
+                last = Some(name);
+            }
+            self.ways[index] = Way::Known(origin, last);
         }
-        let path = names.iter().rev().fold(span, |path, name| mix(path, *name));
-        Some(Origin { path, request: request.or(self.only) })
+        (origin, last)
     }
 }
 
@@ -128,7 +172,7 @@ pub(super) fn repeats(trace: &Trace, shapes: &Shapes, config: &NPlusOneConfig, a
     if often.is_empty() {
         return Vec::new();
     }
-    let callers = Callers::of(trace);
+    let mut callers = Callers::of(trace);
     let mut origins: BTreeMap<u64, Option<Origin>> = BTreeMap::new();
     let mut found = Vec::new();
     for runs in often {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_precision_loss)]
 
 mod advised;
+mod callers;
 mod labelled;
 mod loops;
 mod privacy;
