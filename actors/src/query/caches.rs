@@ -53,7 +53,8 @@ impl QueryCore {
     pub(super) fn cache(&mut self, event: &Cache, cx: &mut Cx<'_, QueryConfig>) {
         let config = cx.config;
         let key = (event.service.clone(), cut(&event.name, NAME_MAX_BYTES));
-        if !self.caches.contains_key(&key) && self.caches.len() >= config.cache.caches_max {
+        // More than one has to go when the settings have become stricter.
+        while !self.caches.contains_key(&key) && self.caches.len() >= config.cache.caches_max {
             // The cache that has been silent for longest makes room, unless it is cold: that has to be resolved first.
             let idle =
                 self.caches.iter().filter(|(_, cache)| !cache.cold).min_by_key(|(_, cache)| cache.last_ms).map(|(key, _)| key.clone());

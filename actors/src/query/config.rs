@@ -184,8 +184,8 @@ impl Default for RegressionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdviceConfig {
-    /// Have each index checked by the hand `index_advice` before it is advised. Without it the advice says that it is
-    /// unverified.
+    /// Have each index checked by the hand `index_advice` before it is advised. Without it, and when the hand is not there or
+    /// does not answer in time, the advice says that it is unverified.
     pub verify_indexes: bool,
     /// How long that check may take, milliseconds.
     pub verify_timeout_ms: u64,

@@ -16,7 +16,8 @@
 //!
 //! Promises
 //! - Q-1 At most `shapes_max` shapes and `services_max` services are told apart; the rest is counted, under `__other__`. When
-//!   the settings become stricter, no more are taken in; traces above a new bound are closed at the next tick.
+//!   the settings become stricter, what is there stays and no more is taken in: the bound is then what was there, and falls
+//!   with it. So it is with; traces above a new bound are closed at the next tick.
 //! - Q-2 At most `traces_max` traces with `spans_max` spans are open; when one more comes, the one that has been quiet for
 //!   longest is judged and closed.
 //! - Q-3 What is slow or regressed is open: a shape is marked exactly as long as it is on the list that ticks walk over.
@@ -27,6 +28,7 @@
 //! - Q-7 At most `verify_max` questions to a planner are open.
 
 pub mod advice;
+mod bounds;
 mod caches;
 pub mod config;
 pub mod family;
@@ -55,6 +57,7 @@ pub use view::{QueryRow, QueryTotals, QueryView, SlowExecution};
 
 use crate::core::{Core, Cx, Input, Interest};
 use crate::incidents::{Finding, Incidents};
+use bounds::Bounds;
 use caches::CacheUse;
 use homeostat_schemas::event::{Flag, Query, Request, Span};
 use homeostat_schemas::rule::{QUERY_DUPLICATE, QUERY_N_PLUS_ONE, QUERY_N_PLUS_ONE_WRITE, QUERY_REGRESSED, QUERY_SLOW};
@@ -93,11 +96,12 @@ pub struct QueryCore {
     reviewed_ms: UnixMs,
     retired: u64,
     retired_ms: UnixMs,
+    bounds: Bounds,
 }
 
 impl Core for QueryCore {
     const NAME: &'static str = "query";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     const INTEREST: Interest = Interest {
         events: &[EventKind::Query, EventKind::Request, EventKind::Span, EventKind::Cache],
         alerts: false,
@@ -108,6 +112,7 @@ impl Core for QueryCore {
     type View = QueryView;
 
     fn step(&mut self, input: Input<'_>, cx: &mut Cx<'_, QueryConfig>) {
+        self.bounds = self.bounds_under(cx.config);
         match input {
             Input::Event(Event::Query(query)) => self.query(query, cx),
             Input::Event(Event::Request(request)) => self.request(request, cx),
@@ -119,6 +124,7 @@ impl Core for QueryCore {
                     self.close(slot, cx);
                 }
                 self.review(cx);
+                self.unanswered(UnixMs::MAX, cx);
             }
             Input::Answer(answer) => self.answer(answer, cx),
             Input::Event(_) | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) => {}
@@ -126,10 +132,11 @@ impl Core for QueryCore {
     }
 
     fn broken_promise(&self, config: &QueryConfig) -> Option<&'static str> {
-        if self.shapes.len() > config.shapes_max || self.shapes.services.len() > config.services_max {
+        let bounds = self.bounds_under(config);
+        if self.shapes.len() > bounds.shapes || self.shapes.services.len() > bounds.services {
             return Some("Q-1");
         }
-        if self.traces.len() > config.traces_max.max(1) || self.traces.spans() > config.spans_max.max(1) {
+        if self.traces.len() > bounds.traces || self.traces.spans() > bounds.spans {
             return Some("Q-2");
         }
         if self.slow_open.iter().any(|number| self.shapes.get(*number).is_none_or(|shape| !shape.slow)) {
@@ -138,10 +145,10 @@ impl Core for QueryCore {
         if self.regressed_open.iter().any(|number| self.shapes.get(*number).is_none_or(|shape| shape.pace.regressed_ms().is_none())) {
             return Some("Q-3");
         }
-        if self.caches.len() > config.cache.caches_max {
+        if self.caches.len() > bounds.caches {
             return Some("Q-6");
         }
-        if self.asked.len() > config.advice.verify_max {
+        if self.asked.len() > bounds.asked {
             return Some("Q-7");
         }
         None
@@ -202,7 +209,7 @@ impl QueryCore {
         let stats = match self.shapes.get_mut(seen.shape) {
             Some(shape) => {
                 if query.rows.is_some_and(|rows| rows >= cx.config.advice.limit_min_rows) {
-                    shape.many_rows += 1;
+                    shape.many_rows = shape.many_rows.saturating_add(1);
                 }
                 if let (Some(sample), Params::Hash(params)) = (&mut shape.sample, seen.params) {
                     sample.note(params);
@@ -217,7 +224,7 @@ impl QueryCore {
             None => self.shapes.other.entry(service).or_insert_with(|| stats::Stats::new(cx.now)),
         };
         if query.cached == Some(true) {
-            stats.cached += 1;
+            stats.cached = stats.cached.saturating_add(1);
             stats.last_seen_ms = cx.now;
             return;
         }
@@ -313,7 +320,7 @@ impl QueryCore {
     fn repeated(&mut self, slot: u32, repeats: &Repeats, cx: &mut Cx<'_, QueryConfig>) {
         let count = repeats.count as u64;
         if let Some(shape) = self.shapes.get_mut(repeats.shape) {
-            shape.repeated_in += 1;
+            shape.repeated_in = shape.repeated_in.saturating_add(1);
             shape.repeats = shape.repeats.saturating_add(count);
         }
         let Some(shape) = self.shapes.get(repeats.shape) else { return };

@@ -1,7 +1,8 @@
 //! Once a minute every shape is looked at: is it worth a word? `query.advice`, one alert a shape and kind.
 //!
 //! Advice needs a reason in the stream (a shape that is slow, hot or returns many rows) beside one in the statement. An index
-//! is advised at once and said to be unverified, or, with `verify_indexes`, only after the hand `index_advice` answered.
+//! is advised at once and said to be unverified, or, with `verify_indexes`, only after the hand `index_advice` answered. When
+//! there is no such hand, or none that answers in time, it is advised as unverified then.
 
 use super::QueryCore;
 use super::advice::{self, Advice, AdviceKind, AdviceStats};
@@ -106,9 +107,27 @@ impl QueryCore {
         } else if cx.now.saturating_sub(self.reviewed_ms) >= EVERY_MS {
             self.review(cx);
         }
-        if !self.asked.is_empty() {
-            self.asked.retain(|_, asked| asked.until_ms > cx.now);
+        self.unanswered(cx.now, cx);
+    }
+
+    /// What nobody answered until `by` is advised as what it is: unverified.
+    pub(super) fn unanswered(&mut self, by: UnixMs, cx: &mut Cx<'_, QueryConfig>) {
+        if self.asked.is_empty() {
+            return;
         }
+        let late: Vec<String> = self.asked.iter().filter(|(_, asked)| asked.until_ms <= by).map(|(id, _)| id.clone()).collect();
+        for asked in late.iter().filter_map(|id| self.asked.remove(id)).collect::<Vec<_>>() {
+            self.advise_unverified(&asked, cx);
+        }
+    }
+
+    /// Advises the indexes of a shape that a planner was asked about and did not speak of.
+    fn advise_unverified(&mut self, asked: &Asked, cx: &mut Cx<'_, QueryConfig>) {
+        let Some(shape) = self.shapes.get(asked.shape).filter(|shape| shape.fingerprint.0 == asked.fingerprint) else { return };
+        let system = (shape.system != 0).then(|| self.shapes.systems.name(shape.system));
+        let dialect = dialect(system);
+        let advice = advice::indexes(&analyse(&shape.statement, dialect), shape.verb, dialect);
+        self.advise(asked.shape, advice, cx);
     }
 
     /// Looks at every shape.
@@ -130,7 +149,8 @@ impl QueryCore {
             let rates = Rates::of(shape, config);
             if shape.write {
                 for table in &shape.tables {
-                    *writes.entry((shape.service, *table)).or_default() += rates.calls_per_min;
+                    let sum = writes.entry((shape.service, *table)).or_default();
+                    *sum = sum.saturating_add(rates.calls_per_min);
                 }
             }
             busy.push((number, rates));
@@ -146,7 +166,11 @@ impl QueryCore {
                 || rates.ms_per_min >= config.advice.index_min_ms_per_min
                 || shape.returns_many();
             if worth && shape.is_whole() {
-                let written = shape.tables.iter().filter_map(|table| writes.get(&(shape.service, *table))).sum();
+                let written = shape
+                    .tables
+                    .iter()
+                    .filter_map(|table| writes.get(&(shape.service, *table)))
+                    .fold(0u64, |sum, calls| sum.saturating_add(*calls));
                 let stats = stats(shape, &rates, sample.as_deref(), written, config);
                 self.consider(number, &rates, &stats, cx);
             }
@@ -233,9 +257,8 @@ impl QueryCore {
         let system = (shape.system != 0).then(|| self.shapes.systems.name(shape.system));
         let dialect = dialect(system);
         if !answer.configured {
-            // No planner here: the advice is given as what it is.
-            let advice = advice::indexes(&analyse(&shape.statement, dialect), shape.verb, dialect);
-            return self.advise(asked.shape, advice, cx);
+            // No planner here.
+            return self.advise_unverified(&asked, cx);
         }
         if !answer.ok {
             return;

@@ -20,8 +20,11 @@ pub(super) fn window_ms(config: &QueryConfig) -> Ms {
 
 /// `mean 300 ms  select …`: at least two digits, and no more decimals than make sense.
 fn summary(mean_us: u64, statement: &str) -> String {
-    let mean =
-        if mean_us >= 10_000 { format!("{}", (mean_us + 500) / 1_000) } else { format!("{}.{}", mean_us / 1_000, mean_us % 1_000 / 100) };
+    let mean = if mean_us >= 10_000 {
+        format!("{}", mean_us.saturating_add(500) / 1_000)
+    } else {
+        format!("{}.{}", mean_us / 1_000, mean_us % 1_000 / 100)
+    };
     format!("mean {mean} ms  {}", cut(statement, SUMMARY_MAX_BYTES))
 }
 

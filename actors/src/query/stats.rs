@@ -38,9 +38,9 @@ impl Stats {
     }
 
     pub(super) fn add(&mut self, now: UnixMs, took_us: u64, rows: u64, failed: bool, slow: bool) {
-        self.calls += 1;
-        self.errors += u64::from(failed);
-        self.slow_calls += u64::from(slow);
+        self.calls = self.calls.saturating_add(1);
+        self.errors = self.errors.saturating_add(u64::from(failed));
+        self.slow_calls = self.slow_calls.saturating_add(u64::from(slow));
         self.rows = self.rows.saturating_add(rows);
         self.total_us = self.total_us.saturating_add(took_us);
         self.max_us = self.max_us.max(took_us);
@@ -50,10 +50,10 @@ impl Stats {
 
     /// Takes over the executions of another shape.
     pub(super) fn merge(&mut self, other: &Stats) {
-        self.calls += other.calls;
-        self.errors += other.errors;
-        self.slow_calls += other.slow_calls;
-        self.cached += other.cached;
+        self.calls = self.calls.saturating_add(other.calls);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.slow_calls = self.slow_calls.saturating_add(other.slow_calls);
+        self.cached = self.cached.saturating_add(other.cached);
         self.rows = self.rows.saturating_add(other.rows);
         self.total_us = self.total_us.saturating_add(other.total_us);
         self.max_us = self.max_us.max(other.max_us);

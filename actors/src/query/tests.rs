@@ -8,3 +8,4 @@ mod loops;
 mod privacy;
 mod roles;
 mod stories;
+mod stricter;

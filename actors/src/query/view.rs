@@ -190,10 +190,10 @@ pub(super) fn view(core: &QueryCore) -> QueryView {
 fn totals(core: &QueryCore) -> QueryTotals {
     let stats = || core.shapes.iter().map(|(_, shape)| &shape.stats).chain(core.shapes.other.values());
     QueryTotals {
-        calls: stats().map(|stats| stats.calls).sum(),
-        slow_calls: stats().map(|stats| stats.slow_calls).sum(),
+        calls: stats().fold(0, |sum, stats| sum.saturating_add(stats.calls)),
+        slow_calls: stats().fold(0, |sum, stats| sum.saturating_add(stats.slow_calls)),
         shapes: core.shapes.len() as u64,
-        other_calls: core.shapes.other.values().map(|stats| stats.calls).sum(),
+        other_calls: core.shapes.other.values().fold(0, |sum, stats| sum.saturating_add(stats.calls)),
         retired_shapes: core.retired,
         open_traces: core.traces.len() as u64,
         open_spans: core.traces.spans() as u64,

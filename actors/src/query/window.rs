@@ -63,7 +63,7 @@ impl Window {
         part.slow = part.slow.saturating_add(u32::from(slow));
         part.total_us = part.total_us.saturating_add(took_us);
         part.max_us = part.max_us.max(took_us);
-        self.calls += 1;
+        self.calls = self.calls.saturating_add(1);
         self.total_us = self.total_us.saturating_add(took_us);
     }
 
