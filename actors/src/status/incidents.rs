@@ -1,7 +1,7 @@
 //! Incidents: the last message of each, open or resolved.
 
-use super::kept::Kept;
 use super::{Dropped, StatusConfig, StatusView};
+use crate::core::Kept;
 use homeostat_schemas::{Alert, State, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,9 +49,9 @@ impl Findings {
         let was_open = before.is_some_and(|before| before.state == State::Firing);
         let is_open = alert.state == State::Firing;
         let count = self.count(&alert.rule, config);
-        count.fired += u64::from(is_open && !was_open);
-        count.resolved += u64::from(!is_open);
-        count.open = (count.open + u64::from(is_open && !was_open)).saturating_sub(u64::from(!is_open && was_open));
+        count.fired = count.fired.saturating_add(u64::from(is_open && !was_open));
+        count.resolved = count.resolved.saturating_add(u64::from(!is_open));
+        count.open = count.open.saturating_add(u64::from(is_open && !was_open)).saturating_sub(u64::from(!is_open && was_open));
         if let Some(Kept(before)) = self.alerts.insert(alert.incident.clone(), Kept(alert.clone())) {
             self.order.remove(&place(&before));
         }
@@ -65,6 +65,16 @@ impl Findings {
     }
 
     pub(super) fn make_room(&mut self, config: &StatusConfig, dropped: &mut Dropped) {
+        // More rules than there may be only when the settings have become stricter: those that say least join the others.
+        while self.rules.len() > config.rules_max.saturating_add(1)
+            && let Some(least) = self.least_rule()
+            && let Some(count) = self.rules.remove(&least)
+        {
+            let other = self.rules.entry(OTHER.to_owned()).or_default();
+            other.fired = other.fired.saturating_add(count.fired);
+            other.resolved = other.resolved.saturating_add(count.resolved);
+            other.open = other.open.saturating_add(count.open);
+        }
         while self.alerts.len() > config.incidents_max
             && let Some((open, _, incident)) = self.order.pop_first()
         {
@@ -78,6 +88,12 @@ impl Findings {
                 dropped.resolved += 1;
             }
         }
+    }
+
+    /// The rule with the fewest incidents open, and of those the one that spoke least.
+    fn least_rule(&self) -> Option<String> {
+        let rules = self.rules.iter().filter(|(rule, _)| *rule != OTHER);
+        rules.min_by_key(|(rule, count)| (count.open, count.fired, *rule)).map(|(rule, _)| rule.clone())
     }
 
     pub(super) fn get(&self, incident: &str) -> Option<&Alert> {

@@ -11,7 +11,6 @@
 
 mod commands;
 mod incidents;
-mod kept;
 
 pub use commands::{CommandState, CommandView, Reply};
 pub use incidents::Count;

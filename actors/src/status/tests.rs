@@ -213,3 +213,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rules_beyond_a_limit_that_fell_are_counted_together() {
+    let of = |second: u32, rule: &str, state| {
+        let (at, content) = alert(second, &format!("incident of {rule}"), Severity::Info, state);
+        let Content::Alert(mut alert) = content else { panic!("it is an alert") };
+        alert.rule = rule.to_owned();
+        (at, Content::Alert(alert))
+    };
+    let mut rig = with(StatusConfig::default());
+    rig.feed([of(1, "a.open", State::Firing), of(2, "b.over", State::Firing), of(3, "b.over", State::Resolved)]);
+    rig.feed([of(4, "c.open", State::Firing), of(5, "d.over", State::Firing), of(6, "d.over", State::Resolved)]);
+    rig.feed([message(7.0, Content::Settings(serde_json::json!({ "status": { "rules_max": 2 } })))]).until(8.0);
+    let rules = rig.driver().view().rules;
+    let counts: Vec<_> = rules.iter().map(|(rule, count)| (rule.as_str(), count.fired, count.open)).collect();
+    assert_eq!(counts, [("__other__", 2, 0), ("a.open", 1, 1), ("c.open", 1, 1)]);
+}

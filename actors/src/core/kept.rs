@@ -2,15 +2,17 @@
 //!
 //! A checkpoint is compact: fields stand by their place. Words leave out what is empty, so theirs must stand by name; a kept word
 //! is therefore a document of its own (named MessagePack) within the checkpoint.
+//!
+//! Promise: whatever fields of a word are empty, what was kept is what is loaded.
 
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// A word, kept.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Kept<T>(pub(super) T);
+/// A word, kept by the names of its fields in a checkpoint that keeps everything else by place.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Kept<T>(pub T);
 
 impl<T: Serialize> Serialize for Kept<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -43,5 +45,28 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Kept<T> {
         }
         let bytes = deserializer.deserialize_byte_buf(Bytes)?;
         rmp_serde::from_slice(&bytes).map(Kept).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use homeostat_schemas::{Alert, Answer, Outcome};
+
+    fn again<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(word: T) {
+        let state = (1u8, Kept(word), 2u8);
+        let bytes = rmp_serde::to_vec(&state).unwrap();
+        assert_eq!(rmp_serde::from_slice::<(u8, Kept<T>, u8)>(&bytes).unwrap(), state);
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<(u8, Kept<T>, u8)>(&text).unwrap(), state);
+    }
+
+    #[test]
+    fn words_with_empty_fields_are_kept_whole() {
+        again(Alert { trace: Some("t".to_owned()), ..Alert::default() });
+        again(Alert::default());
+        again(Outcome::default());
+        again(Answer { took_us: 7, ..Answer::default() });
     }
 }
