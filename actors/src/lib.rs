@@ -15,6 +15,8 @@
 
 pub mod core;
 pub mod driver;
+#[cfg(test)]
+mod extremes;
 pub mod health;
 pub mod incidents;
 pub mod query;
