@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`sources`] | files, variables and flags into assignments, each with its origin |
 //! | [`schema`] | which settings there are, from the types and their doc comments |
+//! | [`check`] | what has the right form and cannot work, judged over all settings |
 //! | [`problem`] | what can be wrong with an assignment, all of it at once |
 //! | [`show`] | the settings in force, for people and machines, without secrets |
 //! | [`database`], [`nats`] | two of the tables |
@@ -17,6 +18,7 @@
 //! - S-2 Secrets come from files (`*_file`) or inside an address; neither is ever printed.
 //! - S-3 All mistakes are reported at once, not one a run.
 
+pub mod check;
 pub mod database;
 pub mod nats;
 pub mod problem;
@@ -89,13 +91,19 @@ impl Loaded {
         };
         self.assignments.iter().rev().find(covers).map_or(Origin::Default, |a| a.origin.clone())
     }
+
+    /// A fault with the place where it stands.
+    fn problem(&self, fault: check::Fault) -> Problem {
+        let origin = Some(self.origin(&fault.key)).filter(|origin| *origin != Origin::Default);
+        Problem { what: format!("`{}`", fault.key), key: fault.key, origin, why: Some(fault.why), hint: Some(fault.hint) }
+    }
 }
 
 impl Config {
     /// Reads all sources, the later ones over the earlier ones.
     ///
     /// # Errors
-    /// Every unknown key, wrong type and unreadable source, at once.
+    /// Every unknown key, wrong type and unreadable source, at once; without any, every setting that cannot work.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let (assignments, mut problems) = sources.read();
         let defaults = serde_json::to_value(Config::default()).map_err(|why| ConfigError::one(Problem::whole(&why.to_string())))?;
@@ -115,7 +123,9 @@ impl Config {
             return Err(ConfigError { problems });
         }
         let config = Config::from_value(&effective).map_err(|why| ConfigError::one(Problem::whole(&why)))?;
-        Ok(Loaded { config, assignments: good })
+        let loaded = Loaded { config, assignments: good };
+        let problems: Vec<Problem> = check::faults(&loaded.config).into_iter().map(|fault| loaded.problem(fault)).collect();
+        if problems.is_empty() { Ok(loaded) } else { Err(ConfigError { problems }) }
     }
 
     /// The settings of a complete or partial tree; what is absent is the default.

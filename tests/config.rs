@@ -105,7 +105,7 @@ fn text_is_toml_where_it_is_toml_and_text_where_text_is_wanted() {
 #[test]
 fn what_is_shown_is_a_settings_file_with_the_same_settings_and_no_secret() {
     let given = given(
-        "data_dir = 'elsewhere'\n[actors.query]\nrules = { slow = 'off', 'two words' = 'observe' }\n",
+        "data_dir = 'elsewhere'\n[actors.query]\nrules = { slow = 'off', n_plus_one = 'observe' }\n",
         &[],
         &["nats.url=nats://ann:s3cret@bus"],
     );
@@ -151,4 +151,73 @@ proptest! {
         std::fs::write(&path, &file).unwrap();
         let _ = Config::load(&Sources { file: Some(path), variables: Vec::new(), flags: vec![flag] });
     }
+}
+
+#[test]
+fn what_up_would_refuse_is_told_with_its_place_when_it_is_read() {
+    let file = "\
+[nats]
+url = 'http://bus:4222'
+root = 'a b'
+request_timeout_ms = 0
+stream.replicas = 2
+[database]
+url = 'mysql://x'
+[gateway]
+listen = '0.0.0.0:80'
+body_deadline_ms = 0
+[telemetry]
+log = 'a=b=c'
+sample_ratio = 1.5
+[shell]
+lease_patience_ms = 100
+[actors.query]
+resolve_ratio = 80
+";
+    let given = given(file, &[], &["actors.health.pool=-0.1"]);
+    expect![[r#"
+        `nats.url` in DIR/homeostat.toml (line 2): it is no address of a NATS server; write nats://host:port or tls://host:port
+        `nats.root` in DIR/homeostat.toml (line 3): `a b` cannot be the root of subjects: use words of letters, digits, `_` and `-`, joined by dots, 64 bytes at most; write a word and the schema version, such as homeostat.v1
+        `nats.stream.replicas` in DIR/homeostat.toml (line 5): it is out of bounds; 1, 3 or 5
+        `database.url` in DIR/homeostat.toml (line 7): it is no address of a database; write postgres://user@host/name or sqlite:path
+        `gateway.listen` in DIR/homeostat.toml (line 9): 0.0.0.0:80 can be reached from other machines, and nobody would be asked for a key; listen on 127.0.0.1 behind a proxy that asks, or set gateway.insecure_allow_remote = true
+        `telemetry.log` in DIR/homeostat.toml (line 12): error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5; write a level such as info, or filters such as homeostat=debug,async_nats=warn
+        `shell.lease_patience_ms` in DIR/homeostat.toml (line 15): a standby would take over between two signs of life; make it several times `shell.lease_renew_ms`
+        `gateway.body_deadline_ms` in DIR/homeostat.toml (line 10): 0 would mean that it is never done; it takes an integer of at least 1
+        `nats.request_timeout_ms` in DIR/homeostat.toml (line 4): 0 would mean that it is never done; it takes an integer of at least 1
+        `telemetry.sample_ratio` in DIR/homeostat.toml (line 13): it is a share; it takes a number from 0 to 1
+        `actors.query.resolve_ratio` in DIR/homeostat.toml (line 17): it is a share; it takes a number from 0 to 1
+        `actors.health.pool` in the flag --set: it is a share; it takes a number from 0 to 1"#]].assert_eq(&given.complaint());
+}
+
+#[test]
+fn a_setting_is_judged_with_those_that_it_depends_on() {
+    let file = "[gateway]\nlisten = '0.0.0.0:80'\n";
+    assert!(Config::load(&given(file, &[], &["gateway.insecure_allow_remote=true"]).sources).is_ok());
+    assert!(Config::load(&given(file, &[], &["gateway.listen=[::1]:80"]).sources).is_ok());
+    assert!(Config::load(&given("", &[], &["nats.url=nats://a:4222,tls://b", "database.url=postgresql://u@h/n"]).sources).is_ok());
+    assert!(Config::load(&given("", &[], &["nats.url=127.0.0.1:4222", "database.url=sqlite:x.db"]).sources).is_ok());
+}
+
+#[test]
+fn actors_and_rules_nobody_knows_are_told_with_the_nearest() {
+    let file = "\
+[actors.qury]
+[actors.heallth]
+never_heard_of = 1
+[actors.query.rules]
+slwo = 'observe'
+slow = 'observe'
+'query.n_plus_one' = 'off'
+something_else = 'off'
+[actors.status.rules]
+open = 'off'
+";
+    expect![[r#"
+        unknown setting `actors.qury` in DIR/homeostat.toml (line 1); did you mean `actors.query`?
+        unknown setting `actors.heallth.never_heard_of` in DIR/homeostat.toml (line 3); did you mean `actors.health`?
+        unknown rule `actors.query.rules.slwo` in DIR/homeostat.toml (line 5); did you mean `actors.query.rules.slow`?
+        unknown rule `actors.query.rules.query.n_plus_one` in DIR/homeostat.toml (line 7); did you mean `actors.query.rules.n_plus_one`?
+        unknown rule `actors.query.rules.something_else` in DIR/homeostat.toml (line 8); `query` has the rules slow, n_plus_one, duplicate, n_plus_one_write, regressed, advice, cache_cold
+        unknown rule `actors.status.rules.open` in DIR/homeostat.toml (line 10); `status` has no rules"#]].assert_eq(&given(file, &[], &[]).complaint());
 }

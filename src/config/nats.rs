@@ -167,6 +167,23 @@ impl From<StreamConfig> for StreamSettings {
     }
 }
 
+impl StreamSettings {
+    fn limits(&self) -> StreamConfig {
+        StreamConfig {
+            max_bytes: self.max_bytes,
+            max_age_s: self.max_age_s,
+            max_message_bytes: self.max_message_bytes,
+            duplicate_window_s: self.duplicate_window_s,
+            archive_max_bytes: self.archive_max_bytes,
+            archive_max_age_s: self.archive_max_age_s,
+            state_max_bytes: self.state_max_bytes,
+            checkpoints_max_bytes: self.checkpoints_max_bytes,
+            replicas: self.replicas,
+            allow_data_loss: self.allow_data_loss,
+        }
+    }
+}
+
 /// The server of our own.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -299,19 +316,14 @@ impl NatsConfig {
             name,
             connect_timeout_ms,
             request_timeout_ms,
-            stream: StreamConfig {
-                max_bytes: stream.max_bytes,
-                max_age_s: stream.max_age_s,
-                max_message_bytes: stream.max_message_bytes,
-                duplicate_window_s: stream.duplicate_window_s,
-                archive_max_bytes: stream.archive_max_bytes,
-                archive_max_age_s: stream.archive_max_age_s,
-                state_max_bytes: stream.state_max_bytes,
-                checkpoints_max_bytes: stream.checkpoints_max_bytes,
-                replicas: stream.replicas,
-                allow_data_loss: stream.allow_data_loss,
-            },
+            stream: stream.limits(),
         }
+    }
+
+    /// The streams' limits, as the nerves check them.
+    #[must_use]
+    pub fn limits(&self) -> StreamConfig {
+        self.stream.limits()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Config;
 use super::schema::{Known, Schema};
 use super::sources::{Assignment, Origin, set};
+use homeostat_schemas::rule::{CATALOGUE, Rule};
 use serde_json::Value;
 use std::fmt;
 
@@ -86,8 +87,16 @@ impl std::error::Error for ConfigError {}
 pub(super) fn check(schema: &Schema, defaults: &Value, assignment: Assignment) -> Result<Assignment, Problem> {
     let path = assignment.path();
     if let Known::Nothing = schema.find(&assignment.keys) {
-        let hint = schema.nearest(&path).map(|near| format!("did you mean `{near}`?"));
+        // Where the whole is like nothing, the first key that nobody knows may be like something: `actors.qury.anything`.
+        let unknown = (1..=assignment.keys.len()).find(|n| matches!(schema.find(&assignment.keys[..*n]), Known::Nothing));
+        let begin = unknown.map(|n| assignment.keys[..n].join("."));
+        let near = schema.nearest(&path).or_else(|| schema.nearest(&begin?));
+        let hint = near.map(|near| format!("did you mean `{near}`?"));
         return Err(Problem { what: format!("unknown setting `{path}`"), key: path, origin: Some(assignment.origin), why: None, hint });
+    }
+    if let Some(hint) = no_rule(&assignment.keys) {
+        let what = format!("unknown rule `{path}`");
+        return Err(Problem { what, key: path, origin: Some(assignment.origin), why: None, hint: Some(hint) });
     }
     let fits = |value: &Value| {
         let mut tree = defaults.clone();
@@ -115,4 +124,27 @@ pub(super) fn check(schema: &Schema, defaults: &Value, assignment: Assignment) -
     let why = why.strip_prefix(&format!("actors.{actor}: ")).unwrap_or(why).to_owned();
     let hint = takes.map(|takes| format!("it takes {takes}"));
     Err(Problem { what: format!("`{path}`"), key: path, origin: Some(assignment.origin), why: Some(why), hint })
+}
+
+/// Keys of a rule that its actor does not have: what was probably meant, or what there is.
+fn no_rule(keys: &[String]) -> Option<String> {
+    let [table, actor, rules, rest @ ..] = keys else { return None };
+    if table != "actors" || rules != "rules" || rest.is_empty() {
+        return None;
+    }
+    let asked = rest.join(".");
+    let own = |rule: &&Rule| rule.name.split_once('.').filter(|(owner, _)| owner == actor).map(|(_, condition)| condition);
+    let conditions: Vec<&str> = CATALOGUE.iter().filter_map(own).collect();
+    if conditions.contains(&asked.as_str()) {
+        return None;
+    }
+    // Whoever writes the rule's whole name means its condition.
+    let bare = asked.strip_prefix(&format!("{actor}.")).unwrap_or(&asked);
+    let distance = |condition: &&&str| strsim::damerau_levenshtein(condition, bare);
+    let near = conditions.iter().min_by_key(distance).filter(|near| distance(near) <= (bare.chars().count() / 3).max(2));
+    Some(match near {
+        Some(near) => format!("did you mean `actors.{actor}.rules.{near}`?"),
+        None if conditions.is_empty() => format!("`{actor}` has no rules"),
+        None => format!("`{actor}` has the rules {}", conditions.join(", ")),
+    })
 }

@@ -99,6 +99,26 @@ pub enum GatewayError {
 }
 
 impl GatewayConfig {
+    /// Whether the address can be one, without asking anybody: a name is not looked up, as it may mean something else here than
+    /// where the gateway will run.
+    ///
+    /// # Errors
+    /// As [`addresses`](Self::addresses).
+    pub fn check(&self) -> Result<(), GatewayError> {
+        if self.listen.parse::<SocketAddr>().is_ok() {
+            return self.addresses().map(drop);
+        }
+        let bad = |reason: &str| Err(GatewayError::Listen { listen: self.listen.clone(), reason: reason.to_owned() });
+        match self.listen.rsplit_once(':') {
+            None => bad("it has no port"),
+            Some((_, port)) if port.parse::<u16>().is_err() => bad("its port is no number up to 65535"),
+            Some((host, _)) if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, ':' | '/' | '@')) => {
+                bad("its host is neither an address nor a name")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The addresses to listen on, checked. A name may have several (`localhost`).
     ///
     /// # Errors
@@ -120,6 +140,27 @@ impl GatewayConfig {
         }
     }
 
+    /// Is this URL (`http://127.0.0.1:8080/v1/traces`) the gateway's own, on this machine, as far as the settings tell?
+    #[must_use]
+    pub fn is_at(&self, url: &str, this_host: &str) -> bool {
+        let Some((scheme, rest)) = url.trim().split_once("://") else { return false };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
+        let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+        let (there, here) = (place(authority, usual), place(&self.listen, 0));
+        let ((there, port), (here, own_port)) = (there, here);
+        if port != own_port || port == 0 {
+            return false;
+        }
+        let local = |host: &str| {
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+        };
+        let every = here.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+        there.eq_ignore_ascii_case(here)
+            || local(there) && local(here)
+            || every && !this_host.is_empty() && there.eq_ignore_ascii_case(this_host)
+    }
+
     pub(super) const fn body_deadline(&self) -> Duration {
         Duration::from_millis(self.body_deadline_ms)
     }
@@ -131,6 +172,15 @@ impl GatewayConfig {
     pub(super) const fn store_deadline(&self) -> Duration {
         Duration::from_millis(self.store_deadline_ms)
     }
+}
+
+/// Host and port of `host:port`, `[address]:port`, or either without the port.
+fn place(text: &str, usual: u16) -> (&str, u16) {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(0)),
+        _ => (text, usual),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 #[cfg(test)]
@@ -153,5 +203,27 @@ mod tests {
         for wrong in ["", "127.0.0.1", "127.0.0.1:99999", "nowhere"] {
             assert!(matches!(listening(wrong, true), Err(GatewayError::Listen { .. })), "{wrong}");
         }
+        let check =
+            |listen: &str| GatewayConfig { listen: listen.to_owned(), insecure_allow_remote: false, ..GatewayConfig::default() }.check();
+        for good in ["127.0.0.1:0", "[::1]:8080", "localhost:80", "a-name.that.nobody.knows:1"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "127.0.0.1", "127.0.0.1:99999", "http://localhost:80", "0.0.0.0:1", ":80", "::1:x"] {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn its_own_address_is_known_under_all_its_names() {
+        let at = |listen: &str, url: &str| GatewayConfig { listen: listen.to_owned(), ..GatewayConfig::default() }.is_at(url, "box");
+        for own in ["http://127.0.0.1:8080", "http://localhost:8080/", "http://[::1]:8080/v1/traces", "HTTP://LOCALHOST:8080"] {
+            assert!(at("127.0.0.1:8080", own), "{own}");
+            assert!(at("0.0.0.0:8080", own), "{own}");
+        }
+        assert!(at("[::]:8080", "http://box:8080") && at("10.0.0.1:80", "http://u:p@10.0.0.1"));
+        for other in ["http://127.0.0.1:4318", "http://collector:8080", "", "127.0.0.1:8080", "http://box:8080", "http://127.0.0.1"] {
+            assert!(!at("127.0.0.1:8080", other), "{other}");
+        }
+        assert!(!at("127.0.0.1:0", "http://127.0.0.1:0"));
     }
 }

@@ -62,7 +62,11 @@ impl StreamConfig {
             .saturating_add(self.checkpoints_max_bytes)
     }
 
-    pub(super) fn check(&self) -> Result<(), BusError> {
+    /// Whether a stream can have these limits.
+    ///
+    /// # Errors
+    /// [`BusError::Config`] with the first that it cannot.
+    pub fn check(&self) -> Result<(), BusError> {
         let bad = |setting, reason: &str| Err(BusError::Config { setting, reason: reason.to_owned() });
         if !matches!(self.replicas, 1 | 3 | 5) {
             return bad("stream.replicas", "1, 3 or 5");
