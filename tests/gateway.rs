@@ -121,6 +121,7 @@ fn the_api_answers_from_history_while_no_actor_runs() {
     {
         let answer = client.get(path, &[]);
         assert_eq!((answer.status, answer.json()), (200, json!([])), "{path}");
+        assert_eq!(answer.header("homeostat-source"), Some("store"), "{path}");
     }
     let status = client.get("/api/v1/status", &[]).json();
     assert_eq!(status["actors"].as_object().unwrap().len(), 3);
@@ -302,6 +303,21 @@ fn events_of_all_kinds_and_services_arrive_and_literals_do_not() {
     let answer = house.client().post("/v1/events", &[JSON], b"[{}, 1]");
     assert_problem(&answer, 422);
     assert_eq!(answer.json()["rejected"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_event_larger_than_a_message_is_rejected_and_its_siblings_are_not() {
+    let house = House::with_bus(|_| {});
+    let before = house.last();
+    let query = |source: &str| json!({"kind": "query", "service": "shop", "at_ms": 5, "took_us": 7, "source": source, "statement": "select a from t"});
+    let heartbeat = json!({"kind": "heartbeat", "service": "shop", "at_ms": 5, "up_s": 1, "interval_s": 1});
+    let body = json!([query("a"), heartbeat, query(&"x".repeat(1_200_000)), query("b")]);
+    let answer = house.client().post("/v1/events", &[JSON], body.to_string().as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let receipt = answer.json();
+    assert_eq!((&receipt["accepted"], &receipt["rejected_total"], &receipt["rejected"][0]["index"]), (&json!(3), &json!(1), &json!(2)));
+    assert_eq!(receipt["rejected"][0]["reason"], "it is larger than 512 KiB, more than a message can carry");
+    assert_eq!(house.events(before + 1).len(), 3);
 }
 
 #[test]

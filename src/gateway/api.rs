@@ -29,7 +29,30 @@ const HINT_REQUESTS: u64 = 20;
 const HINT: &str = "it reports HTTP requests but no database spans: if it uses a database, its library is not instrumented \
                     (SQLAlchemy 2.1 and later is passed over in silence by older instrumentations)";
 
+/// The header that says who answered.
+pub(super) const SOURCE: &str = "homeostat-source";
+
 type Answer = Result<HttpResponse, Problem>;
+
+/// Who an answer comes from. The same question has another answer from either: a mind knows what is open now, the store what was
+/// projected into it, a moment or (on a standby) a while ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The running actor.
+    Mind,
+    /// The database.
+    Store,
+}
+
+impl Source {
+    fn answers(self, body: &impl Serialize) -> HttpResponse {
+        let name = match self {
+            Source::Mind => "mind",
+            Source::Store => "store",
+        };
+        HttpResponse::Ok().insert_header((SOURCE, name)).json(body)
+    }
+}
 
 /// `/api/v1/status`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -100,7 +123,12 @@ pub(super) async fn status(gate: web::Data<Gate>) -> HttpResponse {
         dropped: view.dropped,
     });
     let services = gate.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    HttpResponse::Ok().json(StatusAnswer {
+    let mut answer = HttpResponse::Ok();
+    // Without findings there is nothing here that the store could know.
+    if findings.is_some() {
+        answer.insert_header((SOURCE, "mind"));
+    }
+    answer.json(StatusAnswer {
         version: env!("CARGO_PKG_VERSION"),
         now_ms: now(),
         readiness: gate.state.readiness.ready(),
@@ -166,7 +194,7 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
                 && asked.severity.is_none_or(|s| s == alert.severity)
         });
         let entries = open.take(limit as usize).map(|alert| AlertEntry { alert, resolved_ms: None, number: None });
-        return Ok(HttpResponse::Ok().json(entries.collect::<Vec<_>>()));
+        return Ok(Source::Mind.answers(&entries.collect::<Vec<_>>()));
     }
     let filter = AlertFilter {
         open: (!all).then_some(true),
@@ -178,7 +206,7 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
         ..AlertFilter::default()
     };
     let records = gate.state.store.alerts(&filter).await.map_err(|error| database(&error))?;
-    Ok(HttpResponse::Ok().json(records.into_iter().map(AlertEntry::from).collect::<Vec<_>>()))
+    Ok(Source::Store.answers(&records.into_iter().map(AlertEntry::from).collect::<Vec<_>>()))
 }
 
 /// `/api/v1/alerts/{id}`: by the id of a message or of the incident.
@@ -188,7 +216,7 @@ pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answe
         return Err(unknown());
     }
     match gate.state.store.alert(&id).await {
-        Ok(Some(record)) => return Ok(HttpResponse::Ok().json(record)),
+        Ok(Some(record)) => return Ok(Source::Store.answers(&record)),
         Ok(None) => {}
         Err(error) => return Err(database(&error)),
     }
@@ -204,7 +232,7 @@ pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answe
         "messages": [alert],
         "commands": [],
     });
-    Ok(HttpResponse::Ok().json(record))
+    Ok(Source::Mind.answers(&record))
 }
 
 /// What `/api/v1/commands` is asked.
@@ -311,12 +339,12 @@ pub(super) async fn commands(gate: web::Data<Gate>, request: HttpRequest) -> Ans
                 && matches(&asked.action, &command.action)
                 && matches(&asked.incident, &command.incident)
         });
-        return Ok(HttpResponse::Ok().json(commands.take(limit as usize).map(CommandEntry::from).collect::<Vec<_>>()));
+        return Ok(Source::Mind.answers(&commands.take(limit as usize).map(CommandEntry::from).collect::<Vec<_>>()));
     }
     let filter =
         CommandFilter { service: asked.service, action: asked.action, incident: asked.incident, limit: Some(limit), before: asked.before };
     let records = gate.state.store.commands(&filter).await.map_err(|error| database(&error))?;
-    Ok(HttpResponse::Ok().json(records.into_iter().map(CommandEntry::from).collect::<Vec<_>>()))
+    Ok(Source::Store.answers(&records.into_iter().map(CommandEntry::from).collect::<Vec<_>>()))
 }
 
 /// What `/api/v1/queries` is asked.
@@ -339,14 +367,14 @@ pub(super) async fn queries(gate: web::Data<Gate>, request: HttpRequest) -> Answ
     if let Some(view) = gate.state.slots.query.view().await {
         let rows =
             view.queries.into_iter().filter(|row| matches(&asked.service, &row.service) && matches(&asked.fingerprint, &row.fingerprint));
-        return Ok(HttpResponse::Ok().json(rows.take(limit).collect::<Vec<_>>()));
+        return Ok(Source::Mind.answers(&rows.take(limit).collect::<Vec<_>>()));
     }
     let rows = gate.state.store.queries().await.map_err(|error| database(&error))?;
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
     let rows = rows
         .into_iter()
         .filter(|row| matches(&asked.service, &text(row, "service")) && matches(&asked.fingerprint, &text(row, "fingerprint")));
-    Ok(HttpResponse::Ok().json(rows.take(limit).collect::<Vec<_>>()))
+    Ok(Source::Store.answers(&rows.take(limit).collect::<Vec<_>>()))
 }
 
 /// The query string, checked: a parameter nobody knows is a mistake, not a filter that does nothing.

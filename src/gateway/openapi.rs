@@ -197,7 +197,13 @@ fn probe(summary: &str, description: &str, responses: Value) -> Value {
 }
 
 fn api(summary: &str, parameters: Value, schema: impl serde::Serialize) -> Value {
-    json!({ "tags": ["api"], "summary": summary, "parameters": parameters, "responses": { "200": answer("The answer", "application/json", schema) } })
+    let mut fine = answer("The answer", "application/json", schema);
+    fine["headers"] = json!({ super::api::SOURCE: {
+        "description": "Who answers: `mind`, the running actor; or `store`, the database, where no actor runs here or it is too busy to say. \
+                        Absent where neither does.",
+        "schema": { "type": "string", "enum": ["mind", "store"] }
+    }});
+    json!({ "tags": ["api"], "summary": summary, "parameters": parameters, "responses": { "200": fine } })
 }
 
 fn answer(description: &str, media_type: &str, schema: impl serde::Serialize) -> Value {
