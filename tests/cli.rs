@@ -94,6 +94,27 @@ fn usage_is_two_and_never_one() {
 }
 
 #[test]
+fn replay_without_arguments_says_both_ways_to_use_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["replay"], "");
+    assert!(
+        stderr(&output).contains("replay [OPTIONS] FILE") && stderr(&output).contains("replay [OPTIONS] --stream"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_check_where_there_is_nothing_to_compare_with_is_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for what in ["schemas", "asyncapi"] {
+        let output = run(dir.path(), &["export", what, "--check"], "");
+        assert_eq!((code(&output), stdout(&output).as_str(), stderr(&output).lines().count()), (1, "", 1), "{}", stderr(&output));
+        assert!(stderr(&output).contains("--out"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_statement_a_line_becomes_its_form_a_line() {
     let dir = tempfile::tempdir().unwrap();
     let input = "\"SELECT * FROM users WHERE id = 42 AND name = 'Ana'\"\n\n\"select *  from users where id=7 and name='Bo' -- x\"\n";
@@ -303,6 +324,34 @@ async fn what_is_published_is_seen_in_its_order_without_its_literals() {
     assert_eq!(seen[0]["statement"], "select * from t where id = ? and secret = ?");
     let readable = stdout(&run(dir.path(), &["tail", "events", "--since", "1h", "--count", "2"], ""));
     assert!(readable.lines().count() == 2 && readable.contains("shop") && !readable.contains('\u{1b}'), "{readable}");
+    connection.close().await.unwrap();
+    embedded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_too_large_for_a_message_costs_no_other_and_a_time_far_ahead_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (embedded, connection) = bus(dir.path()).await;
+    let query = |at_ms: u64, source: &str| {
+        json!({ "kind": "query", "service": "shop", "at_ms": at_ms, "statement": "select a from t", "source": source, "took_us": 1 })
+            .to_string()
+    };
+    let wrong = r#"{"kind":"query","service":"shop","at_ms":1,"statement":"select 1","took_us":"fast"}"#;
+    let text = [query(1, "a.py:1"), query(2, &"x".repeat(700_000)), wrong.to_owned(), query(4_000_000_000_000, "a.py:2")].join("\n");
+    let output = run(dir.path(), &["publish", "-", "--json"], &text);
+    let told = &lines(&output)[0];
+    assert_eq!((&told["published"], &told["bad"], &told["ahead"]), (&json!(2), &json!(2), &json!(1)), "{}", stderr(&output));
+    let mut bad: Vec<String> =
+        told["bad_lines"].as_array().unwrap().iter().map(|bad| format!("{} {}", bad["line"], bad["reason"].as_str().unwrap())).collect();
+    bad.sort();
+    assert_eq!(
+        bad,
+        [
+            "2 the event is larger than 512 KiB, more than a message can carry",
+            "3 not an event of kind `query`: invalid type: string \"fast\", expected u64"
+        ]
+    );
+    assert!(stderr(&output).contains("1 event is more than a day ahead"), "{}", stderr(&output));
     connection.close().await.unwrap();
     embedded.stop().await;
 }

@@ -151,6 +151,7 @@ pub struct RecordArgs {
 
 /// `replay`
 #[derive(Debug, Clone, Args)]
+#[command(override_usage = "homeostat replay [OPTIONS] FILE\n       homeostat replay [OPTIONS] --stream")]
 pub struct ReplayArgs {
     /// A recording, or one JSON event a line; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "stream", conflicts_with = "stream")]

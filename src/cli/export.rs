@@ -55,6 +55,11 @@ fn write(context: &mut Context, files: &BTreeMap<String, String>, dir: &Path) ->
 }
 
 fn check(context: &mut Context, what: ExportWhat, files: &BTreeMap<String, String>, dir: &Path) -> Result<Finish, CliError> {
+    // Outside of the repository every file is missing: one word about that, not one a file.
+    if !files.keys().any(|name| dir.join(name).exists()) {
+        return Err(CliError::new(format!("there is nothing of ours below {} to compare with", dir.display()))
+            .advise("run it in the repository, or name the directory with --out"));
+    }
     let mut problems: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, text) in files {
         match std::fs::read_to_string(dir.join(name)) {

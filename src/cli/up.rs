@@ -15,7 +15,8 @@ pub const FILE: &str = "up.json";
 ///
 /// # Errors
 /// Why it ended otherwise than it was told.
-pub async fn run(config: Config, as_json: bool) -> Result<(), SystemError> {
+pub async fn run(mut config: Config, as_json: bool) -> Result<(), SystemError> {
+    not_to_itself(&mut config, std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok());
     let (sender, stop) = watch::channel(false);
     let no_signals = |error: std::io::Error| SystemError::Start(format!("signals cannot be received: {error}"));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
@@ -47,6 +48,17 @@ pub async fn run(config: Config, as_json: bool) -> Result<(), SystemError> {
     result
 }
 
+/// Takes back an OTLP endpoint that is the gateway's own: each decision would be telemetry for the next. The variable is often set
+/// for a whole machine or container, and is meant for the applications there.
+fn not_to_itself(config: &mut Config, variable: Option<String>) {
+    let Some(endpoint) = config.telemetry.otlp_endpoint.clone().or(variable) else { return };
+    if config.gateway.is_at(&endpoint, &host()) {
+        tracing::warn!(%endpoint, "traces are not exported: the OTLP endpoint is this gateway itself; name another in telemetry.otlp_endpoint");
+        // Empty, and not absent: absent would mean the variable.
+        config.telemetry.otlp_endpoint = Some(String::new());
+    }
+}
+
 fn write_file(path: &Path, here: &Where) -> std::io::Result<()> {
     let text = json!({ "gateway": here.gateway, "nats": here.nats, "database": here.database, "pid": std::process::id() }).to_string();
     let new = path.with_extension("json.new");
@@ -69,9 +81,70 @@ fn say(here: &Where, as_json: bool) -> std::io::Result<()> {
     writeln!(out, "  history   {}", here.database)?;
     writeln!(out, "  data      {}", here.data_dir)?;
     writeln!(out)?;
-    writeln!(out, "  watch it:  homeostat tail")?;
-    writeln!(out, "  feed it:   export OTEL_EXPORTER_OTLP_ENDPOINT={}", here.gateway)?;
-    writeln!(out, "             homeostat publish events.ndjson")?;
+    let (flag, gateway) = (flag(&here.data_dir), for_others(&here.gateway, &host()));
+    writeln!(out, "  watch it:  homeostat{flag} tail")?;
+    writeln!(out, "  feed it:   export OTEL_EXPORTER_OTLP_ENDPOINT={gateway}")?;
+    writeln!(out, "             homeostat{flag} publish events.ndjson")?;
     writeln!(out, "  stop it:   Ctrl-C")?;
     out.flush()
+}
+
+/// What other commands have to be told to find this system: nothing, where it is where they look by themselves.
+fn flag(data_dir: &str) -> String {
+    if Path::new(data_dir) == Config::default().data_dir {
+        return String::new();
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte);
+    if !data_dir.is_empty() && data_dir.bytes().all(plain) {
+        format!(" --data-dir {data_dir}")
+    } else {
+        format!(" --data-dir '{}'", data_dir.replace('\'', r"'\''"))
+    }
+}
+
+/// The name under which others know this machine.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The gateway's address as others can use it: "every interface" is where one listens, not where one sends.
+fn for_others(gateway: &str, host: &str) -> String {
+    let host = if host.is_empty() { "localhost" } else { host };
+    for every in ["http://0.0.0.0:", "http://[::]:"] {
+        if let Some(port) = gateway.strip_prefix(every) {
+            return format!("http://{host}:{port}");
+        }
+    }
+    gateway.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_exported_to_the_gateway_itself() {
+        let after = |set: Option<&str>, variable: Option<&str>| {
+            let mut config = Config::default();
+            config.telemetry.otlp_endpoint = set.map(str::to_owned);
+            not_to_itself(&mut config, variable.map(str::to_owned));
+            config.telemetry.otlp_endpoint
+        };
+        let own = format!("http://{}", Config::default().gateway.listen);
+        assert_eq!(after(None, Some(&own)).as_deref(), Some(""));
+        assert_eq!(after(Some(&own), None).as_deref(), Some(""));
+        assert_eq!(after(None, Some("http://collector:4318")), None);
+        assert_eq!(after(Some("http://collector:4318"), Some(&own)).as_deref(), Some("http://collector:4318"));
+        assert_eq!(after(None, None), None);
+    }
+
+    #[test]
+    fn what_is_advised_can_be_pasted() {
+        assert_eq!(flag("homeostat-data"), "");
+        assert_eq!(flag("/var/lib/homeostat"), " --data-dir /var/lib/homeostat");
+        assert_eq!(flag("it's here"), r" --data-dir 'it'\''s here'");
+        assert_eq!(for_others("http://0.0.0.0:8080", "box"), "http://box:8080");
+        assert_eq!(for_others("http://[::]:8080", "box"), "http://box:8080");
+        assert_eq!(for_others("http://127.0.0.1:8080", "box"), "http://127.0.0.1:8080");
+    }
 }

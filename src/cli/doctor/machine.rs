@@ -11,9 +11,12 @@ use std::process::Command;
 /// Fewer open files than this are not enough under load: connections of the gateway, the bus, the database.
 const FILES_MIN: u64 = 4_096;
 
+/// What a finding about the embedded server's binary is called.
+pub(super) const SERVER: &str = "nats-server";
+
 /// The embedded server's binary, and its version.
 pub(super) fn server(config: &Config) -> Finding {
-    const NAME: &str = "nats-server";
+    const NAME: &str = SERVER;
     if let Some(url) = &config.nats.url {
         return Finding::ok(NAME, format!("not needed: the bus is {}", crate::config::show::without_password(url)));
     }

@@ -42,9 +42,12 @@ pub(super) async fn database(config: &Config) -> Finding {
     finding
 }
 
+/// What a finding about the connection to the bus is called.
+pub(super) const BUS: &str = "bus";
+
 /// The bus, the log on it, the clock, and the limits.
 pub(super) async fn bus(context: &Context) -> Vec<Finding> {
-    const NAME: &str = "bus";
+    const NAME: &str = BUS;
     let config = match bus::find(context.config()) {
         Ok((config, _)) => config,
         Err(error) => return vec![Finding::warn(NAME, "not running", error.chain())],

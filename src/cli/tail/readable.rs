@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+/// So many first characters of a statement tell that a summary has it.
+const SAID: usize = 40;
+
 /// The time of day where this terminal stands; with the day, unless it is today.
 #[must_use]
 pub fn local(at: UnixMs) -> String {
@@ -43,7 +46,7 @@ pub fn alert(out: &mut Out, alert: &Alert) -> Result<(), CliError> {
     let state = out.paint(tone(alert), &state);
     let time = out.paint(Tone::Faint, &local(alert.at_ms));
     let rule = out.paint(Tone::Strong, &format!("{:<18}", plain(&alert.rule)));
-    let statement = alert.evidence.get("statement").and_then(Value::as_str).map(|text| out.paint(Tone::Faint, &short(text)));
+    let statement = unsaid_statement(alert).map(|text| out.paint(Tone::Faint, &short(text)));
     let id = out.paint(Tone::Faint, &plain(&alert.id));
     out.line(format!(
         "{time} {state} {rule} {}  {}  {}{id}",
@@ -51,6 +54,13 @@ pub fn alert(out: &mut Out, alert: &Alert) -> Result<(), CliError> {
         plain(&alert.summary),
         statement.map(|text| text + "  ").unwrap_or_default()
     ))
+}
+
+/// The statement that an alert is about, unless its summary says it already, whole or cut.
+fn unsaid_statement(alert: &Alert) -> Option<&str> {
+    let statement = alert.evidence.get("statement").and_then(Value::as_str)?;
+    let begin: String = statement.chars().take(SAID).collect();
+    (!alert.summary.contains(&begin)).then_some(statement)
 }
 
 /// One command.
@@ -115,4 +125,26 @@ pub fn short(text: &str) -> String {
         cut.push('…');
     }
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_statement_is_shown_once() {
+        let long = format!("select {} from t", ["a_column"; 40].join(", "));
+        let alert = |summary: String, statement: &str| Alert {
+            summary,
+            evidence: [("statement".to_owned(), json!(statement))].into_iter().collect(),
+            ..Alert::default()
+        };
+        let said = |summary: &str, statement| unsaid_statement(&alert(summary.to_owned(), statement)).is_none();
+        assert!(said("mean 900 ms  select sleep(?)", "select sleep(?)"));
+        assert!(said(&format!("mean 900 ms  {}…", long.chars().take(100).collect::<String>()), &long));
+        assert!(!said("the cache is cold", "select sleep(?)"));
+        assert!(!said("mean 900 ms  select 1", &long));
+        assert_eq!(unsaid_statement(&Alert::default()), None);
+    }
 }
