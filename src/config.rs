@@ -103,7 +103,7 @@ impl Config {
     /// Reads all sources, the later ones over the earlier ones.
     ///
     /// # Errors
-    /// Every unknown key, wrong type and unreadable source, at once; without any, every setting that cannot work.
+    /// Every unknown key, wrong type, unreadable source and setting that cannot work, at once.
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let (assignments, mut problems) = sources.read();
         let defaults = serde_json::to_value(Config::default()).map_err(|why| ConfigError::one(Problem::whole(&why.to_string())))?;
@@ -119,12 +119,14 @@ impl Config {
                 Err(problem) => problems.push(problem),
             }
         }
-        if !problems.is_empty() {
-            return Err(ConfigError { problems });
-        }
-        let config = Config::from_value(&effective).map_err(|why| ConfigError::one(Problem::whole(&why)))?;
+        let config = match Config::from_value(&effective) {
+            Ok(config) => config,
+            // Each was fine by itself; a word about the whole is needed only when nothing else explains it.
+            Err(why) if problems.is_empty() => return Err(ConfigError::one(Problem::whole(&why))),
+            Err(_) => return Err(ConfigError { problems }),
+        };
         let loaded = Loaded { config, assignments: good };
-        let problems: Vec<Problem> = check::faults(&loaded.config).into_iter().map(|fault| loaded.problem(fault)).collect();
+        problems.extend(check::faults(&loaded.config).into_iter().map(|fault| loaded.problem(fault)));
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError { problems }) }
     }
 

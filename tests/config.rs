@@ -173,9 +173,11 @@ sample_ratio = 1.5
 lease_patience_ms = 100
 [actors.query]
 resolve_ratio = 80
+slow_msec = 5
 ";
     let given = given(file, &[], &["actors.health.pool=-0.1"]);
     expect![[r#"
+        unknown setting `actors.query.slow_msec` in DIR/homeostat.toml (line 18); did you mean `actors.query.slow_ms`?
         `nats.url` in DIR/homeostat.toml (line 2): it is no address of a NATS server; write nats://host:port or tls://host:port
         `nats.root` in DIR/homeostat.toml (line 3): `a b` cannot be the root of subjects: use words of letters, digits, `_` and `-`, joined by dots, 64 bytes at most; write a word and the schema version, such as homeostat.v1
         `nats.stream.replicas` in DIR/homeostat.toml (line 5): it is out of bounds; 1, 3 or 5
