@@ -104,7 +104,8 @@ pub fn dead(root: &Root, subject: &str, position: u64, rejected: &Rejected, by: 
         .with("homeostat-subject", header_safe(subject))
         .with("homeostat-reason", header_safe(&rejected.reason.to_string()))
         .with("homeostat-by", by);
-    let message = if kept < rejected.payload.len() { message.with("homeostat-cut-from", rejected.payload.len().to_string()) } else { message };
+    let message =
+        if kept < rejected.payload.len() { message.with("homeostat-cut-from", rejected.payload.len().to_string()) } else { message };
     match rejected.reason {
         DecodeError::Poison(_) => message,
         _ => message.with("Nats-TTL", DEAD_TTL),

@@ -23,7 +23,10 @@ pub fn verdict(summary: &Summary) -> (String, bool) {
         let _ = write!(text, "\n{fallen}");
     }
     if let Some(first) = summary.begins_at {
-        let _ = write!(text, "\nthe log begins at {first} here: what the minds knew before is not in it, so the first findings may differ from those of the live run");
+        let _ = write!(
+            text,
+            "\nthe log begins at {first} here: what the minds knew before is not in it, so the first findings may differ from those of the live run"
+        );
     }
     if let Some(promise) = &summary.broken_promise {
         well = false;

@@ -40,7 +40,9 @@ pub enum ReplayError {
     #[error("line {0}: {1}")]
     Broken(u64, String),
     /// What the minds knew before is not there.
-    #[error("nothing can be verified: the log begins at {0} here, and what the minds knew before is not in it; record from the beginning, before retention removes it")]
+    #[error(
+        "nothing can be verified: the log begins at {0} here, and what the minds knew before is not in it; record from the beginning, before retention removes it"
+    )]
     Begins(Position),
     /// Only a recording has something to verify against.
     #[error("a plain file of events holds nothing to verify against: make a recording with `homeostat record`, or use --stream")]
