@@ -235,6 +235,30 @@ fn spans_that_cannot_be_used_are_a_partial_success() {
 }
 
 #[test]
+fn a_span_with_texts_too_long_for_a_message_is_stored_with_shorter_ones() {
+    let house = House::with_bus(|_| {});
+    let span = |id: &str, file: &str| {
+        let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+        json!({"traceId": "5b8efff798038103d269b633813fc60c", "spanId": id, "name": "SELECT", "kind": 3,
+            "startTimeUnixNano": "1000000", "endTimeUnixNano": "2000000", "attributes": [
+                attribute("db.system.name", "postgresql"), attribute("db.query.text", "select a from t"), attribute("code.file.path", file)]})
+    };
+    let spans = [span("eee19b7ec3c1b171", "a.py"), span("eee19b7ec3c1b172", &"x".repeat(1_200_000)), span("eee19b7ec3c1b173", "b.py")];
+    let before = house.last();
+    let answer =
+        house.client().post("/v1/traces", &[JSON], json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string().as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json().get("partialSuccess"), None, "{}", answer.text());
+    let sources: Vec<_> = house
+        .events(before + 1)
+        .into_iter()
+        .filter_map(|event| if let Event::Query(query) = event { query.source } else { None })
+        .map(|source| source.len())
+        .collect();
+    assert_eq!((sources.len(), sources.iter().all(|length| *length < 1_000)), (3, true), "{sources:?}");
+}
+
+#[test]
 fn a_body_that_does_not_come_ends_in_time() {
     let house = House::with_bus(|config| config.body_deadline_ms = 100);
     let mut client = house.client();
