@@ -6,35 +6,19 @@
 //! ahead of log time makes the event dead, never its siblings. Counts and bytes have no limit but that of their type.
 
 mod kinds;
+mod limits;
 mod sample;
 
 pub use kinds::{
     Cache, Call, CallOutcome, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span, Tag,
 };
+pub use limits::{DURATION_MAX_MS, INSTANT_MAX_MS, INTERVAL_S, SERVICE_MAX, UP_MAX_S};
 pub use sample::SampleValue;
 
-use crate::time::{DAY, Ms, UnixMs};
+use crate::time::UnixMs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// Longest service name, in bytes (as on the wire: 1–64).
-pub const SERVICE_MAX: usize = 64;
-
-/// Longest duration an event may report (`took_us`, `wait_us`, `over_ms`): 30 days, in milliseconds. Nothing that is measured
-/// takes longer; what says so is nanoseconds, or a counter that wrapped below zero.
-pub const DURATION_MAX_MS: Ms = 30 * DAY;
-
-/// How long a publisher may leave between two heartbeats (`interval_s`), seconds: 50 ms to seven days. Less is no sign of life
-/// but a flood, more is nobody's to wait for.
-pub const INTERVAL_S: std::ops::RangeInclusive<f64> = 0.05..=604_800.0;
-
-/// Longest time a process may say it has been up (`up_s`), seconds: a hundred Julian years.
-pub const UP_MAX_S: f64 = 100.0 * 365.25 * 86_400.0;
-
-/// Last instant an event may name (`at_ms`, `started_ms`), Unix milliseconds: the end of the year 9999, the last that RFC 3339
-/// can write. The present in microseconds or nanoseconds lies beyond it.
-pub const INSTANT_MAX_MS: UnixMs = 253_402_300_799_999;
 
 macro_rules! for_each_kind {
     ($($(#[$doc:meta])* $kind:ident = $name:literal),* $(,)?) => {

@@ -1,6 +1,7 @@
 //! The fields of each kind, in the order of the documentation.
 
-use super::{DURATION_MAX_MS, EventKind, INSTANT_MAX_MS, INTERVAL_S, Kind, SERVICE_MAX, SampleValue, UP_MAX_S, Unfit};
+use super::limits::{duration_ms, duration_us, finite, instant, interval, not_negative, peer, service, up};
+use super::{EventKind, Kind, SampleValue, Unfit};
 use crate::time::UnixMs;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -80,40 +81,6 @@ macro_rules! kind {
             }
         }
     };
-}
-
-fn service(bytes: usize) -> Result<(), Unfit> {
-    if (1..=SERVICE_MAX).contains(&bytes) { Ok(()) } else { Err(Unfit { field: "service", why: "must have 1 to 64 bytes" }) }
-}
-
-fn finite(field: &'static str, value: f64) -> Result<(), Unfit> {
-    if value.is_finite() { Ok(()) } else { Err(Unfit { field, why: "must be a finite number" }) }
-}
-
-/// A field's value may be so much at most: what is more is another unit or a counter that wrapped, and would drown the rest in
-/// every mean and sum.
-fn at_most(field: &'static str, value: Option<u64>, limit: u64, why: &'static str) -> Result<(), Unfit> {
-    if value.is_some_and(|value| value > limit) { Err(Unfit { field, why }) } else { Ok(()) }
-}
-
-fn duration_us(field: &'static str, value: Option<u64>) -> Result<(), Unfit> {
-    at_most(field, value, DURATION_MAX_MS * 1_000, "must not be longer than 30 days, in microseconds")
-}
-
-fn duration_ms(field: &'static str, value: u64) -> Result<(), Unfit> {
-    at_most(field, Some(value), DURATION_MAX_MS, "must not be longer than 30 days, in milliseconds")
-}
-
-fn instant(field: &'static str, value: Option<UnixMs>) -> Result<(), Unfit> {
-    at_most(field, value, INSTANT_MAX_MS, "must be Unix milliseconds, before the year 10000")
-}
-
-fn not_negative(field: &'static str, value: Option<f64>) -> Result<(), Unfit> {
-    match value {
-        Some(v) if !v.is_finite() => Err(Unfit { field, why: "must be a finite number" }),
-        Some(v) if v < 0.0 => Err(Unfit { field, why: "must not be negative" }),
-        _ => Ok(()),
-    }
 }
 
 /// Yes, no, or a text that means yes: drivers report an error either way.
@@ -251,10 +218,6 @@ kind! {
     }
 }
 
-fn peer(bytes: usize) -> Result<(), Unfit> {
-    if (1..=SERVICE_MAX).contains(&bytes) { Ok(()) } else { Err(Unfit { field: "peer", why: "must have 1 to 64 bytes" }) }
-}
-
 kind! {
     /// Many outbound calls to one peer, summed by the client.
     Calls {
@@ -346,17 +309,8 @@ kind! {
         checks: Vec<Check>,
     }
     check(self) {
-        not_negative("up_s", Some(self.up_s))?;
-        not_negative("interval_s", Some(self.interval_s))?;
-        if self.up_s > UP_MAX_S {
-            return Err(Unfit { field: "up_s", why: "must not be more than a hundred years, in seconds" });
-        }
-        if self.interval_s == 0.0 {
-            return Err(Unfit { field: "interval_s", why: "must be more than zero" });
-        }
-        if !INTERVAL_S.contains(&self.interval_s) {
-            return Err(Unfit { field: "interval_s", why: "must lie between 0.05 and 604800 seconds (seven days)" });
-        }
+        up(self.up_s)?;
+        interval(self.interval_s)?;
     }
 }
 
