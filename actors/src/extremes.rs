@@ -235,7 +235,7 @@ fn story() -> impl Strategy<Value = Vec<(UnixMs, Vec<u8>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_extreme_harms_the_query_mind(story in story()) {
