@@ -9,6 +9,7 @@
 //! A replay never acts: nothing is published.
 
 pub mod compare;
+pub mod record;
 pub mod recording;
 pub mod run;
 pub mod verify;

@@ -9,26 +9,28 @@
 //! - K-2 A message on which a mind fails twice is set aside with its reason, and the log moves on.
 //! - K-3 Restarts back off; too many in a while end the process with a clear last word.
 
+mod standing;
+
 use crate::feed::{Chunk, Feed, FeedError, Follower};
 use crate::metrics::{ActorLabel, Metrics};
 use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
-use crate::shell::{Look, Save, Shell, ShellConfig, Step, Stepped, Stop};
+use crate::shell::{Look, Save, Shell, ShellConfig, Step, Stepped};
 use crate::suspect::Suspect;
 use crate::system::told;
 use crate::telemetry::Spans;
-use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, System};
+use actix::{Actor as _, System};
 use homeostat_actors::core::{Core, Effect, Settings};
 use homeostat_actors::driver::Driver;
 use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, Outbox, OutboxError, OutboxOptions, Output, fault};
 use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::{Position, Rejected, Root};
+use standing::{Standing, arbiter, jittered, mark_of};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{oneshot, watch};
-use xxhash_rust::xxh3::xxh3_128;
+use tokio::sync::watch;
 
 /// What every keeper needs.
 #[derive(Clone)]
@@ -56,9 +58,6 @@ pub struct Common {
     /// Whether outputs are fenced; off only to prove that the fence matters.
     pub fence: Fence,
 }
-
-/// How long making a thread may take.
-const ARBITER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How a keeper ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -414,52 +413,4 @@ struct Run<C: Core> {
     saved: Position,
     saved_at: Instant,
     busy: bool,
-}
-
-/// A shell on its arbiter. However its keeper ends, in order or dropped in the middle, the shell and its thread end with it.
-struct Standing<C: Core> {
-    addr: Addr<Shell<C>>,
-    arbiter: ArbiterHandle,
-    slot: Slot<C>,
-}
-
-impl<C: Core> Drop for Standing<C> {
-    fn drop(&mut self) {
-        self.slot.fill(None);
-        self.slot.note(|condition| {
-            condition.running = false;
-            condition.caught_up = false;
-        });
-        self.addr.do_send(Stop);
-        self.arbiter.stop();
-    }
-}
-
-/// What tells one message at a position from another one that came to stand there: 0 at the beginning, nothing when retention
-/// has removed it.
-async fn mark_of(log: &Log, position: Position) -> Result<Option<u128>, BusError> {
-    if position == 0 {
-        return Ok(Some(0));
-    }
-    let entry = log.get(position).await?;
-    Ok(entry.map(|entry| xxh3_128(&[&entry.at_ms.to_le_bytes()[..], entry.subject.as_bytes(), &entry.payload].concat())))
-}
-
-/// A new arbiter: every shell has a thread of its own, so that a busy mind starves nobody.
-async fn arbiter(system: &System) -> Result<ArbiterHandle, String> {
-    let (sender, receiver) = oneshot::channel();
-    let made = system.arbiter().spawn_fn(move || {
-        let _ = sender.send(Arbiter::new().handle());
-    });
-    if !made {
-        return Err("the actix system has ended".to_owned());
-    }
-    let made = tokio::time::timeout(ARBITER_DEADLINE, receiver).await;
-    made.ok().and_then(Result::ok).ok_or_else(|| "no arbiter could be made".to_owned())
-}
-
-/// A pause of half to once the given time.
-fn jittered(pause_ms: u64) -> Duration {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
-    Duration::from_millis(pause_ms / 2 + pause_ms.div_ceil(2) * u64::from(nanos % 1000) / 1000)
 }

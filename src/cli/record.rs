@@ -3,7 +3,7 @@
 use super::args::RecordArgs;
 use super::out::complain;
 use super::{CliError, Context, Finish, bus};
-use crate::replay::run::{Range, record};
+use crate::replay::record::{Range, record};
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::fs::File;

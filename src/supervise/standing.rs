@@ -1,0 +1,62 @@
+//! What a keeper stands on: a shell on a thread of its own, and how it is told that the log is still the same.
+
+use crate::roster::Slot;
+use crate::shell::{Shell, Stop};
+use actix::{Addr, Arbiter, ArbiterHandle, System};
+use homeostat_actors::core::Core;
+use homeostat_nats::{BusError, Log};
+use homeostat_schemas::Position;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// How long making a thread may take.
+const ARBITER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A shell on its arbiter. However its keeper ends, in order or dropped in the middle, the shell and its thread end with it.
+pub(super) struct Standing<C: Core> {
+    pub(super) addr: Addr<Shell<C>>,
+    pub(super) arbiter: ArbiterHandle,
+    pub(super) slot: Slot<C>,
+}
+
+impl<C: Core> Drop for Standing<C> {
+    fn drop(&mut self) {
+        self.slot.fill(None);
+        self.slot.note(|condition| {
+            condition.running = false;
+            condition.caught_up = false;
+        });
+        self.addr.do_send(Stop);
+        self.arbiter.stop();
+    }
+}
+
+/// What tells one message at a position from another one that came to stand there: 0 at the beginning, nothing when retention
+/// has removed it.
+pub(super) async fn mark_of(log: &Log, position: Position) -> Result<Option<u128>, BusError> {
+    if position == 0 {
+        return Ok(Some(0));
+    }
+    let entry = log.get(position).await?;
+    Ok(entry.map(|entry| xxh3_128(&[&entry.at_ms.to_le_bytes()[..], entry.subject.as_bytes(), &entry.payload].concat())))
+}
+
+/// A new arbiter: every shell has a thread of its own, so that a busy mind starves nobody.
+pub(super) async fn arbiter(system: &System) -> Result<ArbiterHandle, String> {
+    let (sender, receiver) = oneshot::channel();
+    let made = system.arbiter().spawn_fn(move || {
+        let _ = sender.send(Arbiter::new().handle());
+    });
+    if !made {
+        return Err("the actix system has ended".to_owned());
+    }
+    let made = tokio::time::timeout(ARBITER_DEADLINE, receiver).await;
+    made.ok().and_then(Result::ok).ok_or_else(|| "no arbiter could be made".to_owned())
+}
+
+/// A pause of half to once the given time.
+pub(super) fn jittered(pause_ms: u64) -> Duration {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
+    Duration::from_millis(pause_ms / 2 + pause_ms.div_ceil(2) * u64::from(nanos % 1000) / 1000)
+}
