@@ -15,8 +15,9 @@ use crate::incidents::Finding;
 use homeostat_schemas::event::Heartbeat;
 use homeostat_schemas::{Mode, Ms, Severity, UnixMs, rule};
 
-/// Bounds of an announced interval: more often than 10 a second and more rarely than once a day nobody is waited for.
-const INTERVAL: std::ops::RangeInclusive<Ms> = 100..=86_400_000;
+/// Bounds of an announced interval: more often than 10 a second nobody is waited for, and more rarely than every seven days no
+/// event may announce itself.
+const INTERVAL: std::ops::RangeInclusive<Ms> = 100..=604_800_000;
 
 /// The interval of a service that is expected and has not yet said its own.
 const EXPECTED_INTERVAL_MS: Ms = 30_000;

@@ -259,3 +259,16 @@ fn presence_survives_a_restart_anywhere() {
     story.push(at(90.0, order("s3")));
     survives_restart_anywhere::<HealthCore>(&settings(), &story);
 }
+
+#[test]
+fn whoever_speaks_once_a_week_is_waited_for_by_the_week() {
+    let week = 604_800.0;
+    // Three weeks in a few ticks, none of which is an outage.
+    let mut rig = Rig::<HealthCore>::with(HealthConfig { outage_ms: u64::MAX, ..HealthConfig::default() });
+    rig.feed([at(0.0, json!({"kind": "heartbeat", "up_s": 1, "interval_s": week}))]);
+    let raised = |rig: &Rig<HealthCore>| rig.transcript().lines().filter(|line| line.contains("health.silent")).count();
+    rig.outage_until(3.0 * week - 1.0);
+    assert_eq!(raised(&rig), 0);
+    rig.outage_until(3.0 * week + 2.0);
+    assert_eq!(raised(&rig), 1);
+}
