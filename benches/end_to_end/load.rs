@@ -26,12 +26,44 @@ const EVENTS: usize = 20_000;
 const TIME: u64 = 1_800_000_000_000;
 
 const TABLES: [&str; 20] = [
-    "orders", "order_items", "customers", "products", "prices", "carts", "cart_items", "payments", "refunds", "shipments", "addresses",
-    "warehouses", "stock_levels", "reviews", "ratings", "coupons", "campaigns", "sessions", "wishlists", "suppliers",
+    "orders",
+    "order_items",
+    "customers",
+    "products",
+    "prices",
+    "carts",
+    "cart_items",
+    "payments",
+    "refunds",
+    "shipments",
+    "addresses",
+    "warehouses",
+    "stock_levels",
+    "reviews",
+    "ratings",
+    "coupons",
+    "campaigns",
+    "sessions",
+    "wishlists",
+    "suppliers",
 ];
 const COLUMNS: [&str; 16] = [
-    "id", "state", "name", "total", "currency", "created_at", "updated_at", "version", "note", "kind", "amount", "weight", "country", "city",
-    "email", "flags",
+    "id",
+    "state",
+    "name",
+    "total",
+    "currency",
+    "created_at",
+    "updated_at",
+    "version",
+    "note",
+    "kind",
+    "amount",
+    "weight",
+    "country",
+    "city",
+    "email",
+    "flags",
 ];
 
 /// A small generator that gives the same load every time (xorshift64*, Vigna 2016).
@@ -184,7 +216,8 @@ fn request(number: usize, shapes: &[String], dice: &mut Dice) -> Vec<Event> {
 /// A statement in normal form: a join of two tables with as many columns as make it 171 bytes long.
 fn statement(number: usize) -> String {
     let (one, other) = (TABLES[number % TABLES.len()], TABLES[(number / TABLES.len() * 3 + number + 1) % TABLES.len()]);
-    let rest = format!(" from {one} t inner join {other} u on u.id = t.{other}_id where t.tenant_id = ? and t.{} = ?", COLUMNS[number / 20]);
+    let rest =
+        format!(" from {one} t inner join {other} u on u.id = t.{other}_id where t.tenant_id = ? and t.{} = ?", COLUMNS[number / 20]);
     let mut text = "select t.id".to_owned();
     for column in COLUMNS.iter().cycle().skip(number % COLUMNS.len()) {
         let more = format!(", t.{column}");

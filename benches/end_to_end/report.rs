@@ -111,16 +111,20 @@ impl Report {
         writeln!(text, "\n{cores} × {cpu}, Linux {kernel}, load {load_average}, {} round(s){}", self.rounds, hurried(self.quick))?;
         if !self.throughput.is_empty() {
             writeln!(text, "\ndurable events/s (median; µs = processor time an event)         goal: system ≥ 70 % of bare")?;
-            writeln!(text, "events/msg        bare      system  ratio   consumer µs    worker µs  server µs bare/sys  publisher µs")?;
+            writeln!(
+                text,
+                "events/msg        bare      system  ratio  by µs   consumer µs    worker µs  server µs bare/sys  publisher µs"
+            )?;
             for row in &self.throughput {
                 let (bare, system) = (&row.bare, &row.system);
                 writeln!(
                     text,
-                    "{:>10}  {:>10.0}  {:>10.0}  {:>4.0} %  {:>12.2}  {:>11.2}  {:>8.2} / {:<8.2}  {:>10.2}  {}",
+                    "{:>10}  {:>10.0}  {:>10.0}  {:>4.0} %  {:>3.0} %  {:>12.2}  {:>11.2}  {:>8.2} / {:<8.2}  {:>10.2}  {}",
                     row.per_message,
                     bare.events_per_s.median,
                     system.events_per_s.median,
                     row.ratio * 100.0,
+                    row.cpu_ratio * 100.0,
                     bare.consumer_us,
                     system.consumer_us,
                     bare.server_us,
@@ -134,21 +138,28 @@ impl Report {
             let Latency { sent_per_s, expected, alerts, p50_ms, p90_ms, p99_ms, max_ms, .. } = latency;
             writeln!(text, "\npublish → alert at {sent_per_s:.0} messages/s, {alerts} of {expected} alerts")?;
             let met = verdict(*p99_ms <= 50.0 && alerts == expected);
-            writeln!(text, "  p50 {p50_ms:.2} ms   p90 {p90_ms:.2} ms   p99 {p99_ms:.2} ms   max {max_ms:.2} ms   goal: p99 ≤ 50 ms  {met}")?;
+            writeln!(
+                text,
+                "  p50 {p50_ms:.2} ms   p90 {p90_ms:.2} ms   p99 {p99_ms:.2} ms   max {max_ms:.2} ms   goal: p99 ≤ 50 ms  {met}"
+            )?;
         }
         if let Some(start) = &self.start {
             let (ready, after) = (&start.ready_ms, &start.after_kill_ms);
             let (memory, size) = (start.idle_bytes as f64 / MIB, start.binary_bytes as f64 / MIB);
             writeln!(text, "\nstart to ready           {:>8.0} ms   goal ≤ 2000 ms  {}", ready.median, verdict(ready.median <= 2e3))?;
             writeln!(text, "start after kill -9      {:>8.0} ms", after.median)?;
-            writeln!(text, "idle memory after {:>2} s   {memory:>8.1} MiB  goal ≤ 60 MB    {}", start.idle_after_s, verdict(start.idle_bytes <= 60_000_000))?;
+            writeln!(
+                text,
+                "idle memory after {:>2} s   {memory:>8.1} MiB  goal ≤ 60 MB    {}",
+                start.idle_after_s,
+                verdict(start.idle_bytes <= 60_000_000)
+            )?;
             writeln!(text, "stripped binary          {size:>8.1} MiB  goal ≤ 25 MB    {}", verdict(start.binary_bytes <= 25_000_000))?;
         }
         if let Some(spans) = &self.otlp {
             let (all, core) = (spans.spans_per_s.median, spans.spans_per_core_s.median);
             writeln!(text, "\nOTLP spans/s, durable    {all:>8.0}      {:.0} spans a request", spans.spans_per_request)?;
             writeln!(text, "  a core of the worker   {core:>8.0}      goal ≥ 100,000  {}", verdict(core >= 1e5))?;
-            writeln!(text, "  a core, minds apart    {:>8.0}", spans.intake_spans_per_core_s)?;
         }
         writeln!(text, "\nthe cost of one step: cargo bench -p homeostat-actors")
     }

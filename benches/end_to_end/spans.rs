@@ -6,7 +6,7 @@
 
 use crate::http::Connection;
 use crate::load::now_us;
-use crate::report::{Distribution, median};
+use crate::report::Distribution;
 use crate::stand::{Stand, threads};
 use crate::throughput::spent;
 use crate::{Outcome, Plan, progress};
@@ -35,8 +35,6 @@ pub(crate) struct Spans {
     pub spans_per_s: Distribution,
     /// Spans a second of the worker's time on the processor, the minds included.
     pub spans_per_core_s: Distribution,
-    /// The same, counting only the threads of the gateway and of the connection to the bus.
-    pub intake_spans_per_core_s: f64,
     /// Spans a request, the mean.
     pub spans_per_request: f64,
     /// Bytes a request, the mean.
@@ -79,7 +77,6 @@ impl Body {
 struct Round {
     per_s: f64,
     per_core_s: f64,
-    intake_per_core_s: f64,
     threads_us: BTreeMap<String, f64>,
 }
 
@@ -98,7 +95,6 @@ pub(crate) async fn measure(plan: &Plan) -> Outcome<Spans> {
     Ok(Spans {
         spans_per_s: Distribution::of(&all(|round| round.per_s)),
         spans_per_core_s: Distribution::of(&all(|round| round.per_core_s)),
-        intake_spans_per_core_s: median(&all(|round| round.intake_per_core_s)),
         spans_per_request: bodies.iter().map(|body| body.spans).sum::<u64>() as f64 / count,
         request_bytes: bodies.iter().map(|body| body.bytes.len()).sum::<usize>() as f64 / count,
         threads_us: rounds.pop().map(|round| round.threads_us).unwrap_or_default(),
@@ -127,18 +123,7 @@ async fn round(bodies: &Arc<Vec<Body>>, duration: Duration) -> Outcome<Round> {
     let threads_us = spent(&before_threads, &threads(worker.pid)?, spans);
     worker.stop().await?;
     stand.stop().await;
-    // Minds run on arbiters of their own; the rest is intake, the connection, and the reader's decoding.
-    let intake_us: f64 = threads_us.iter().filter(|(name, _)| is_intake(name)).map(|(_, us)| us).sum();
-    Ok(Round {
-        per_s: spans as f64 / took.as_secs_f64(),
-        per_core_s: spans as f64 / used.cpu_s,
-        intake_per_core_s: 1e6 / intake_us,
-        threads_us,
-    })
-}
-
-fn is_intake(name: &str) -> bool {
-    !name.starts_with("actix-rt|system")
+    Ok(Round { per_s: spans as f64 / took.as_secs_f64(), per_core_s: spans as f64 / used.cpu_s, threads_us })
 }
 
 /// Posts until the time is up; how many spans were acknowledged.

@@ -64,6 +64,15 @@ pub(crate) fn threads(pid: u32) -> Outcome<BTreeMap<String, f64>> {
     Ok(all)
 }
 
+/// Seconds that all processors together have been busy since the machine started.
+pub(crate) fn machine_busy() -> Outcome<f64> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or("no processors in /proc/stat")?;
+    let times: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    // Fields 4 and 5 are idle and waiting for a disk; guests (9, 10) are counted in the first ones.
+    Ok(times.iter().take(8).enumerate().filter(|(field, _)| !matches!(field, 3 | 4)).map(|(_, time)| time).sum::<f64>() / JIFFIES)
+}
+
 /// Resident memory of a process, bytes.
 pub(crate) fn resident(pid: u32) -> Outcome<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
