@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Events are decoded on one thread and dropped on others; the system's allocator makes the threads wait for each other there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     homeostat::cli::main()
 }
