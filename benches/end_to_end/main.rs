@@ -30,6 +30,10 @@ use report::Report;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+/// That of `homeostat`: the floor must not be lower because its consumer has a slower allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Any failure ends the run: a figure of half a measurement is none.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
