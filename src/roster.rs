@@ -1,6 +1,7 @@
-//! The list of all actors. To add one: its folder in `actors/`, its rules in the catalogue, and here one field and one line in
-//! each function; every use destructures without `..`, so that a forgotten one does not compile.
+//! The list of all actors, and what the body keeps of each. To add one: its folder in `actors/`, its rules in the catalogue, and one
+//! line in the list below; settings, replay, keepers, views and conditions come with it.
 
+use crate::supervise::{Common, End, Keeper};
 use homeostat_actors::core::{Core, Settings};
 use homeostat_actors::driver::Driver;
 use homeostat_actors::{health::HealthCore, query::QueryCore, status::StatusCore};
@@ -15,38 +16,84 @@ use std::time::Duration;
 /// How long a view may take before it counts as not to be had.
 const VIEW_DEADLINE: Duration = Duration::from_secs(2);
 
-/// One entry an actor.
-#[derive(Debug, Clone, Default)]
-pub struct Roster<Q, H, S> {
-    /// Slow queries and N+1.
-    pub query: Q,
-    /// Signs of life, error rates, memory, probes.
-    pub health: H,
-    /// What is open now.
-    pub status: S,
+/// Everything that is done once for each actor is made from the one list, so that no actor can be forgotten anywhere.
+macro_rules! roster {
+    ($($(#[$doc:meta])+ $field:ident: $core:ty,)+) => {
+        /// The names of all actors, in the order of the documentation.
+        pub const NAMES: [&str; <[&str]>::len(&[$(<$core as Core>::NAME),+])] = [$(<$core as Core>::NAME),+];
+
+        /// Where everyone finds the running actors.
+        #[derive(Clone, Default)]
+        pub struct Slots {
+            $($(#[$doc])+ pub $field: Slot<$core>,)+
+        }
+
+        impl Slots {
+            /// The condition of every actor.
+            #[must_use]
+            pub fn conditions(&self) -> Vec<(&'static str, Condition)> {
+                vec![$((<$core as Core>::NAME, self.$field.condition())),+]
+            }
+
+            /// What holds up each actor until it is told to stop.
+            #[must_use]
+            pub fn keepers(&self, common: &Common) -> Vec<Pin<Box<dyn Future<Output = End> + Send>>> {
+                vec![$(Box::pin(Keeper::new(common.clone(), self.$field.clone()).run())),+]
+            }
+        }
+
+        impl Default for ActorSettings {
+            fn default() -> Self {
+                ActorSettings([$((<$core as Core>::NAME.to_owned(), Settings::<<$core as Core>::Config>::default().write())),+].into_iter().collect())
+            }
+        }
+
+        impl ActorSettings {
+            /// Are all tables what their actors understand?
+            ///
+            /// # Errors
+            /// The first that is not.
+            pub fn check(&self) -> Result<(), SettingsError> {
+                $(self.of::<$core>()?;)+
+                Ok(())
+            }
+
+            /// The JSON Schema of each actor's table, from the doc comments of its settings.
+            #[must_use]
+            pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+                vec![$((<$core as Core>::NAME, schemars::schema_for!(<$core as Core>::Config))),+]
+            }
+        }
+
+        /// A new mind of every actor before the first message of a log.
+        ///
+        /// # Errors
+        /// Settings that an actor does not understand.
+        pub fn minds(incarnation: &str, settings: &ActorSettings) -> Result<Vec<Box<dyn Mind>>, SettingsError> {
+            Ok(vec![$(Box::new(Driver::<$core>::new(incarnation, settings.of::<$core>()?))),+])
+        }
+
+        #[cfg(test)]
+        #[test]
+        fn a_field_has_the_name_of_its_actor() {
+            assert_eq!([$(stringify!($field)),+], NAMES);
+        }
+    };
 }
 
-/// The names of all actors, in the order of the documentation.
-pub const NAMES: [&str; 3] = [QueryCore::NAME, HealthCore::NAME, StatusCore::NAME];
-
-/// Where everyone finds the running actors.
-pub type Slots = Roster<Slot<QueryCore>, Slot<HealthCore>, Slot<StatusCore>>;
+roster! {
+    /// Slow queries and N+1.
+    query: QueryCore,
+    /// Signs of life, error rates, memory, probes.
+    health: HealthCore,
+    /// What is open now.
+    status: StatusCore,
+}
 
 /// The table `[actors]` of the settings: one table an actor, checked against that actor's own type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ActorSettings(pub Map<String, Value>);
-
-impl Default for ActorSettings {
-    fn default() -> Self {
-        fn table<C: Core>() -> (String, Value) {
-            (C::NAME.to_owned(), Settings::<C::Config>::default().write())
-        }
-        let Roster { query, health, status } =
-            Roster { query: table::<QueryCore>(), health: table::<HealthCore>(), status: table::<StatusCore>() };
-        ActorSettings([query, health, status].into_iter().collect())
-    }
-}
 
 impl ActorSettings {
     /// The settings of one actor.
@@ -56,30 +103,6 @@ impl ActorSettings {
     pub fn of<C: Core>(&self) -> Result<Settings<C::Config>, SettingsError> {
         let table = self.0.get(C::NAME).cloned().unwrap_or_else(|| Value::Object(Map::new()));
         Settings::read(&table).map_err(|why| SettingsError { actor: C::NAME, why: why.to_string() })
-    }
-
-    /// Are all tables what their actors understand?
-    ///
-    /// # Errors
-    /// The first that is not.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        let Roster { query, health, status } = Roster {
-            query: self.of::<QueryCore>().map(drop),
-            health: self.of::<HealthCore>().map(drop),
-            status: self.of::<StatusCore>().map(drop),
-        };
-        query.and(health).and(status)
-    }
-
-    /// The JSON Schema of the whole table, from the doc comments of the settings.
-    #[must_use]
-    pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
-        let Roster { query, health, status } = Roster {
-            query: schemars::schema_for!(<QueryCore as Core>::Config),
-            health: schemars::schema_for!(<HealthCore as Core>::Config),
-            status: schemars::schema_for!(<StatusCore as Core>::Config),
-        };
-        vec![(QueryCore::NAME, query), (HealthCore::NAME, health), (StatusCore::NAME, status)]
     }
 }
 
@@ -128,19 +151,6 @@ impl<C: Core> Mind for Driver<C> {
     fn view(&self) -> Value {
         serde_json::to_value(Driver::view(self)).unwrap_or_default()
     }
-}
-
-/// A new mind of every actor before the first message of a log.
-///
-/// # Errors
-/// Settings that an actor does not understand.
-pub fn minds(incarnation: &str, settings: &ActorSettings) -> Result<Vec<Box<dyn Mind>>, SettingsError> {
-    let Roster { query, health, status } = Roster {
-        query: Driver::<QueryCore>::new(incarnation, settings.of::<QueryCore>()?),
-        health: Driver::<HealthCore>::new(incarnation, settings.of::<HealthCore>()?),
-        status: Driver::<StatusCore>::new(incarnation, settings.of::<StatusCore>()?),
-    };
-    Ok(vec![Box::new(query), Box::new(health), Box::new(status)])
 }
 
 /// How an actor is doing, for readiness, status and metrics.
@@ -204,14 +214,5 @@ impl<C: Core> Slot<C> {
     /// Says how to ask the shell that carries the actor now.
     pub fn fill(&self, viewer: Option<Viewer<C::View>>) {
         *self.viewer.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
-    }
-}
-
-impl Slots {
-    /// The condition of every actor.
-    #[must_use]
-    pub fn conditions(&self) -> Vec<(&'static str, Condition)> {
-        let Roster { query, health, status } = self;
-        vec![(QueryCore::NAME, query.condition()), (HealthCore::NAME, health.condition()), (StatusCore::NAME, status.condition())]
     }
 }

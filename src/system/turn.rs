@@ -4,9 +4,9 @@ use super::{Shared, pulse, told};
 use crate::feed::{Feed, FeedError, READER};
 use crate::hands::Hands;
 use crate::projector::Projector;
-use crate::roster::{NAMES, Roster};
+use crate::roster::NAMES;
 use crate::settings::InForceError;
-use crate::supervise::{Common, End, Keeper};
+use crate::supervise::{Common, End};
 use homeostat_nats::{BusError, Checkpoints, Fence, Head, Lease, LeaseState, Log, Ticker, TickerConfig};
 use homeostat_schemas::{Position, Root, Subject};
 use std::time::Duration;
@@ -53,22 +53,20 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
     };
     let (ends, mut ended) = mpsc::channel::<Result<End, FeedError>>(NAMES.len() + 2);
     let mut tasks = JoinSet::new();
-    let keep = |ends: &mpsc::Sender<Result<End, FeedError>>| ends.clone();
-    let Roster { query, health, status } = shared.slots.clone();
-    let (a, b, c) = (Keeper::new(common.clone(), query), Keeper::new(common.clone(), health), Keeper::new(common.clone(), status));
-    for (ends, keeper) in [(keep(&ends), boxed(a.run())), (keep(&ends), boxed(b.run())), (keep(&ends), boxed(c.run()))] {
+    for keeper in shared.slots.keepers(&common) {
+        let ends = ends.clone();
         tasks.spawn(async move {
             let _ = ends.send(Ok(keeper.await)).await;
         });
     }
     let (reader, metrics, reading) = (feed.clone(), shared.metrics.clone(), stop.clone());
-    let reader_ends = keep(&ends);
+    let reader_ends = ends.clone();
     tasks.spawn(async move {
         let result = reader.run(metrics, reading).await;
         let _ = reader_ends.send(result.map(|()| End::Stopped)).await;
     });
     let hands = Hands { log: log.clone(), root: shared.root.clone(), store: shared.store.clone(), metrics: shared.metrics.clone() };
-    let (hand_feed, hand_stop, hand_ends) = (feed.clone(), stop.clone(), keep(&ends));
+    let (hand_feed, hand_stop, hand_ends) = (feed.clone(), stop.clone(), ends.clone());
     tasks.spawn(async move {
         if let Err(error) = hands.run(hand_feed, hand_stop).await {
             let _ = hand_ends.send(Err(error)).await;
@@ -110,10 +108,6 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         tasks.abort_all();
     }
     turn
-}
-
-fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>> {
-    Box::pin(future)
 }
 
 /// Where the shared reader begins: at the newest checkpoint, or where it last noted that everything bad is set aside, if that is
