@@ -1,7 +1,9 @@
-//! What other tools read about our words: JSON Schemas and the AsyncAPI document, made from the types and the rule catalogue.
+//! What other tools read about us: JSON Schemas, the AsyncAPI document and the alert rules for Prometheus, made from the types and
+//! the rule catalogue.
 //!
-//! Both are the same for the same types, byte for byte, so that a committed copy can be checked for drift.
+//! All are the same for the same types, byte for byte, so that a committed copy can be checked for drift.
 
+pub mod alert_rules;
 pub mod asyncapi;
 pub mod yaml;
 
@@ -10,8 +12,10 @@ use homeostat_schemas::{Alert, Answer, Ask, Command, Outcome};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use std::collections::BTreeMap;
 
-/// Where the committed files stand, relative to the repository.
+/// Where the committed schemas stand, relative to the repository.
 pub const DIR: &str = "schemas";
+/// Where the committed rules for Prometheus stand, relative to the repository.
+pub const RULES_DIR: &str = "docker/prometheus/rules";
 
 /// A word of the bus, by the name of its schema: `event.query`, `alert`, …
 #[must_use]
@@ -63,4 +67,10 @@ pub fn schemas() -> Result<BTreeMap<String, String>, serde_json::Error> {
 #[must_use]
 pub fn asyncapi() -> BTreeMap<String, String> {
     BTreeMap::from([("asyncapi.yaml".to_owned(), yaml::write(&asyncapi::document()))])
+}
+
+/// The files of `export alert-rules`, by their path below [`RULES_DIR`].
+#[must_use]
+pub fn alert_rules(runbooks: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("homeostat.yaml".to_owned(), yaml::write(&alert_rules::document(runbooks)))])
 }

@@ -4,13 +4,16 @@
 use crate::feed::{Chunk, rejects};
 use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output};
-use homeostat_schemas::Content;
+use homeostat_actors::status::Count;
+use homeostat_schemas::rule::CATALOGUE;
+use homeostat_schemas::{Alert, Content, State};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// A label for an actor.
@@ -29,6 +32,20 @@ pub struct AlertLabels {
     pub severity: String,
     /// Whether it began or ended.
     pub state: String,
+}
+
+/// A label for a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RuleLabel {
+    /// The rule's name, one of the catalogue.
+    pub rule: &'static str,
+}
+
+/// A label for what became of a cure.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CureLabel {
+    /// `verified`, `ineffective` or `escalated`.
+    pub outcome: &'static str,
 }
 
 /// A label for a kind of event.
@@ -73,6 +90,10 @@ pub struct Metrics {
     pub alerts: Family<AlertLabels, Counter>,
     /// Commands published.
     pub commands: Counter,
+    /// What became of cures, as the recovery actor judged.
+    pub cures: Family<CureLabel, Counter>,
+    /// Findings open, by rule, as the status actor sees them.
+    pub findings: Family<RuleLabel, Gauge>,
     /// Asks answered by a hand.
     pub answers: Counter,
     /// How far each actor is.
@@ -119,6 +140,8 @@ impl Default for Metrics {
             overtaken: Counter::default(),
             alerts: Family::default(),
             commands: Counter::default(),
+            cures: Family::default(),
+            findings: Family::default(),
             answers: Counter::default(),
             position: Family::default(),
             lag: Family::default(),
@@ -143,6 +166,8 @@ impl Default for Metrics {
         r.register("homeostat_log_overtaken", "How often retention removed messages before they were read", metrics.overtaken.clone());
         r.register("homeostat_alerts", "Alerts published", metrics.alerts.clone());
         r.register("homeostat_commands", "Commands published", metrics.commands.clone());
+        r.register("homeostat_recovery_outcomes", "What became of cures: verified, ineffective or escalated", metrics.cures.clone());
+        r.register("homeostat_findings_open", "Findings open, by rule", metrics.findings.clone());
         r.register("homeostat_answers", "Asks that a hand answered", metrics.answers.clone());
         r.register("homeostat_actor_position", "Position of the last message the actor took", metrics.position.clone());
         r.register("homeostat_actor_lag_messages", "Messages read that the actor has yet to take", metrics.lag.clone());
@@ -206,11 +231,27 @@ impl Metrics {
             Effect::Alert(alert) => {
                 let labels = AlertLabels { rule: alert.rule.clone(), severity: alert.severity.to_string(), state: alert.state.to_string() };
                 self.alerts.get_or_create(&labels).inc();
+                if let Some(outcome) = cure(alert) {
+                    self.cures.get_or_create(&CureLabel { outcome }).inc();
+                }
             }
             Effect::Command(_) => {
                 self.commands.inc();
             }
             Effect::Ask(_) | Effect::Announce(_) => {}
+        }
+    }
+
+    /// Shows how many findings are open. A rule of which nothing was ever open is not shown.
+    #[allow(clippy::cast_possible_wrap)] // counts stay far below 2^63
+    pub fn show_findings(&self, rules: &BTreeMap<String, Count>) {
+        for rule in CATALOGUE {
+            let open = rules.get(rule.name).map(|count| count.open);
+            if let Some(open) = open {
+                self.findings.get_or_create(&RuleLabel { rule: rule.name }).set(open as i64);
+            } else if let Some(known) = self.findings.get(&RuleLabel { rule: rule.name }) {
+                known.set(0);
+            }
         }
     }
 
@@ -222,6 +263,14 @@ impl Metrics {
         self.lag.get_or_create(&label).set(dispatched.saturating_sub(condition.position) as i64);
         self.open.get_or_create(&label).set(condition.open as i64);
     }
+}
+
+/// The verdict on a cure that an alert of the recovery actor says.
+fn cure(alert: &Alert) -> Option<&'static str> {
+    const VERDICTS: [(&str, &str); 3] =
+        [("recovery.verified", "verified"), ("recovery.ineffective", "ineffective"), ("recovery.escalated", "escalated")];
+    let firing = alert.state == State::Firing;
+    VERDICTS.into_iter().find(|(rule, _)| firing && alert.rule == *rule).map(|(_, outcome)| outcome)
 }
 
 #[cfg(test)]

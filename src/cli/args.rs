@@ -243,9 +243,12 @@ pub struct ExportArgs {
     /// Write into this directory [default: print]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
-    /// Compare with the files in --out (default: schemas) instead: exit code 1 when they differ
+    /// Compare with the files in --out (default: where they stand in the repository) instead: exit code 1 when they differ
     #[arg(long)]
     pub check: bool,
+    /// Where the pages that alert rules link to are found
+    #[arg(long, value_name = "URL", default_value = crate::export::alert_rules::RUNBOOKS)]
+    pub runbooks: String,
 }
 
 /// What is exported.
@@ -255,6 +258,8 @@ pub enum ExportWhat {
     Schemas,
     /// The AsyncAPI 3 document
     Asyncapi,
+    /// Alert rules for Prometheus
+    AlertRules,
 }
 
 /// `config`

@@ -19,23 +19,29 @@ pub fn run(context: &mut Context, args: &ExportArgs) -> Result<Finish, CliError>
     let files = match args.what {
         ExportWhat::Schemas => export::schemas()?,
         ExportWhat::Asyncapi => export::asyncapi(),
+        ExportWhat::AlertRules => export::alert_rules(args.runbooks.trim_end_matches('/')),
     };
     if args.check {
-        let dir = args.out.clone().unwrap_or_else(|| PathBuf::from(export::DIR));
+        let home = match args.what {
+            ExportWhat::Schemas | ExportWhat::Asyncapi => export::DIR,
+            ExportWhat::AlertRules => export::RULES_DIR,
+        };
+        let dir = args.out.clone().unwrap_or_else(|| PathBuf::from(home));
         return check(context, args.what, &files, &dir);
     }
     match &args.out {
         Some(dir) => write(context, &files, dir)?,
-        None => print(context, args.what, &files)?,
+        None => print(context, args, &files)?,
     }
     Ok(Finish::Fine)
 }
 
-fn print(context: &mut Context, what: ExportWhat, files: &BTreeMap<String, String>) -> Result<(), CliError> {
-    match what {
+fn print(context: &mut Context, args: &ExportArgs, files: &BTreeMap<String, String>) -> Result<(), CliError> {
+    match args.what {
         ExportWhat::Schemas => context.out.pretty(&export::words()),
         ExportWhat::Asyncapi if context.json => context.out.pretty(&export::asyncapi::document()),
-        ExportWhat::Asyncapi => files.values().try_for_each(|text| context.out.line(text.trim_end())),
+        ExportWhat::AlertRules if context.json => context.out.pretty(&export::alert_rules::document(args.runbooks.trim_end_matches('/'))),
+        ExportWhat::Asyncapi | ExportWhat::AlertRules => files.values().try_for_each(|text| context.out.line(text.trim_end())),
     }
 }
 
@@ -87,6 +93,7 @@ fn check(context: &mut Context, what: ExportWhat, files: &BTreeMap<String, Strin
         let word = match what {
             ExportWhat::Schemas => "schemas",
             ExportWhat::Asyncapi => "asyncapi",
+            ExportWhat::AlertRules => "alert-rules",
         };
         context.out.line(format!("write them anew with `homeostat export {word} --out {}`", dir.display()))?;
     }

@@ -46,8 +46,11 @@ pub(super) async fn service(gate: web::Data<Gate>, request: HttpRequest, name: w
     Ok(HttpResponse::build(status).json(service))
 }
 
-/// `/metrics`.
+/// `/metrics`. What is open is asked of the status actor; where it does not run, the others are shown without it.
 pub(super) async fn metrics(gate: web::Data<Gate>) -> HttpResponse {
+    if let Some(status) = gate.state.slots.status.view().await {
+        gate.state.metrics.show_findings(&status.rules);
+    }
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))).body(gate.state.metrics.encode())
 }
 
