@@ -4,6 +4,8 @@
 //! minds use reflexes, and so do the client libraries inside other people's processes, so a reflex must be cheap
 //! and must never fail.
 //!
+//! - [`executor`]: whether a command may be carried out, so that none is executed twice, late or on the wrong target.
 //! - [`sql`]: a statement's normal form, fingerprint, parameter hash and summary, without ever keeping a literal.
 
+pub mod executor;
 pub mod sql;
