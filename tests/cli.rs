@@ -8,6 +8,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+#[path = "cli/forecast.rs"]
+mod forecast;
+
 /// The program in a directory of its own, without this machine's settings.
 fn homeostat(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_homeostat"));

@@ -10,6 +10,7 @@
 //! | [`driver`] | carries a mind over the log, the same way live, in a replay and in tests |
 //! | [`incidents`] | what is open now, so that every alert is one message on entering and one on leaving |
 //! | [`query`] | slow queries, N+1 |
+//! | [`forecast`] | forecasts, anomalies, time to exhaustion |
 //! | [`health`] | signs of life, error rates, memory, pools, probes |
 //! | [`status`] | everything that is open now |
 
@@ -17,6 +18,7 @@ pub mod core;
 pub mod driver;
 #[cfg(test)]
 mod extremes;
+pub mod forecast;
 pub mod health;
 pub mod incidents;
 pub mod query;

@@ -61,6 +61,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Look at health rules
     Health(HealthArgs),
+    /// Say how a series goes on, with an interval
+    Forecast(ForecastArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings
@@ -234,6 +236,23 @@ pub enum HealthCommand {
     },
 }
 
+/// `forecast`
+#[derive(Debug, Clone, Args)]
+pub struct ForecastArgs {
+    /// CSV with `at` or `timestamp` and `value`, or one value a line; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Steps ahead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=homeostat_actors::forecast::HORIZON_MAX as u64))]
+    pub horizon: u64,
+    /// Share of future values that the interval is to cover
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = share)]
+    pub level: f64,
+    /// Lengths of the seasons in steps, such as 24,168 [default: found in the series]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',')]
+    pub season: Vec<usize>,
+}
+
 /// `export`
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
@@ -320,6 +339,10 @@ fn set(text: &str) -> Result<Flag, String> {
 
 fn assignment(text: &str) -> Result<Flag, String> {
     set(text).map(|flag| Flag { name: "config set".to_owned(), ..flag })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| *share > 0.0 && *share < 1.0).ok_or_else(|| "a number between 0 and 1, such as 0.95".to_owned())
 }
 
 fn dialect(text: &str) -> Result<Dialect, String> {

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod export;
+pub mod forecast;
 pub mod health;
 pub mod healthcheck;
 pub mod out;
@@ -20,6 +21,7 @@ pub mod query;
 pub mod record;
 pub mod replay;
 pub mod replaying;
+pub mod series;
 pub mod tail;
 pub mod up;
 
@@ -149,6 +151,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Explain(args) => explain::run(&mut context, &args).await,
         Command::Query(args) => query::run(&mut context, &args),
         Command::Health(args) => health::run(&mut context, &args),
+        Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,

@@ -1,0 +1,4 @@
+//! What a forecast keeps of its word, whatever the series.
+#![allow(clippy::unwrap_used)]
+
+mod outlook;
