@@ -1,26 +1,35 @@
-//! The one reader of the log in a process: every message is read and decoded once and handed to all who follow.
+//! The one reader of the log in a process: every message is read and decoded once and handed to all who want it.
 //!
 //! A follower that starts behind (a restart, a new actor) catches up with a reader of its own until it meets the shared one.
 //! What cannot be decoded is set aside as a dead message before anybody is given what came with it.
 //!
 //! Promises
-//! - F-1 A follower gets every message after its position once, in order.
+//! - F-1 A follower gets every message after its position that is about what it follows once, in order, and learns how far the
+//!   log went in between.
 //! - F-2 A slow follower slows the reader down; nothing piles up beyond a few chunks.
 //! - F-3 No follower has seen a message behind a bad one before the bad one has been set aside.
+//! - F-4 A follower costs nothing for messages about something else.
+
+mod chunk;
+mod follower;
+mod tap;
+
+pub use chunk::{Chunk, Mark, decode, rejects};
+pub use follower::Follower;
+pub use tap::{Portion, Progress};
 
 use crate::metrics::Metrics;
 use crate::outputs;
 use crate::system::told;
-use homeostat_nats::{BusError, Entry, Log, Outbox, OutboxError, OutboxOptions, Output, Reader, ReaderError, ReaderOptions};
-use homeostat_schemas::envelope::Headers;
-use homeostat_schemas::{Content, Delivery, Position, Rejected, Root};
+use homeostat_actors::core::Topics;
+use homeostat_nats::{BusError, Log, Outbox, OutboxError, OutboxOptions, Output, Reader, ReaderError, ReaderOptions};
+use homeostat_schemas::{Position, Root};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tap::Tap;
 use tokio::sync::{broadcast, mpsc, watch};
-
-/// Messages of the log in order, decoded, shared.
-pub type Chunk = Arc<[Delivery]>;
+use tokio::time::MissedTickBehavior;
 
 /// The name of the reader's chain: it publishes dead messages as an actor publishes alerts.
 pub const READER: &str = "reader";
@@ -33,36 +42,16 @@ const WAITING: usize = RING + 2;
 const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// About how many bytes of messages a chunk holds.
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
-
-/// Decodes what was read. Nothing can fail: what is not understood says so itself.
-#[must_use]
-pub fn decode(root: &Root, entry: &Entry) -> Delivery {
-    let headers = Headers {
-        content_type: entry.header("content-type"),
-        traceparent: entry.header("traceparent"),
-        tracestate: entry.header("tracestate"),
-    };
-    Delivery::decode(root, entry.seq, entry.at_ms, entry.subject.to_string(), headers, &entry.payload)
-}
-
-/// Everything of a message that could not be processed.
-pub fn rejects(delivery: &Delivery) -> Box<dyn Iterator<Item = &Rejected> + '_> {
-    match &delivery.content {
-        Content::Events(events) => Box::new(events.iter().filter_map(|event| event.as_ref().err())),
-        Content::Broken(rejected) => Box::new(std::iter::once(rejected)),
-        _ => Box::new(std::iter::empty()),
-    }
-}
+/// Chunks follow each other at this distance at least. When little happens nobody waits for it; under load, what comes meanwhile
+/// is handed over together, instead of waking every follower for each few messages that the network happened to bring.
+const PACE: Duration = Duration::from_millis(1);
+/// What is said, not reported: what those who watch live want to hear.
+const SAID: Topics = Topics::ALERTS.with(Topics::COMMANDS).with(Topics::OUTCOMES);
 
 /// The largest message that the server takes, in bytes.
 #[must_use]
 pub fn message_limit(log: &Log) -> usize {
     log.bus().client().server_info().max_payload
-}
-
-/// Is it something that is said, not reported: what those who watch live want to hear?
-fn said(delivery: &Delivery) -> bool {
-    matches!(delivery.content, Content::Alert(_) | Content::Command(_) | Content::Outcome(_))
 }
 
 /// Why a feed ended.
@@ -77,11 +66,14 @@ pub enum FeedError {
     /// Dead messages could not be set aside, or somebody else sets them aside now.
     #[error(transparent)]
     Dead(#[from] OutboxError),
+    /// There is no thread to read on, or it ended.
+    #[error("the log is not read: {0}")]
+    Thread(String),
 }
 
 struct Shared {
     ring: VecDeque<Chunk>,
-    taps: Vec<mpsc::Sender<Chunk>>,
+    taps: Vec<Tap>,
     /// The last position handed out.
     dispatched: Position,
     ended: bool,
@@ -108,10 +100,10 @@ impl Feed {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything after `position`.
+    /// Everything about these topics after `position`.
     #[must_use]
-    pub fn follow(&self, position: Position) -> Follower {
-        Follower { feed: self.clone(), position, source: Source::Nothing }
+    pub fn follow(&self, position: Position, topics: Topics) -> Follower {
+        Follower::new(self.clone(), position, topics)
     }
 
     /// The last position handed out.
@@ -137,10 +129,15 @@ impl Feed {
         let mut noted = Instant::now();
         let options = ReaderOptions { bytes_max: CHUNK_BYTES, ..ReaderOptions::default() };
         let mut reader = Reader::open(&self.log, self.dispatched() + 1, options).await?;
+        let mut pace = tokio::time::interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let entries = tokio::select! {
                 () = told(stop) => return Ok(()),
-                entries = reader.next() => entries,
+                entries = async {
+                    pace.tick().await;
+                    reader.next().await
+                } => entries,
             };
             let entries = match entries {
                 Ok(entries) => entries,
@@ -155,7 +152,7 @@ impl Feed {
             drop(entries);
             self.set_aside(&mut dead, &chunk, metrics).await?;
             metrics.count(&chunk);
-            let last = chunk.last().map_or(0, |delivery| delivery.position);
+            let last = chunk.end().position;
             self.dispatch(chunk, stop).await;
             if noted.elapsed() > NOTE_EVERY {
                 // Up to here everything bad is set aside: a start need not look before it.
@@ -166,10 +163,10 @@ impl Feed {
     }
 
     /// F-3: what is bad is kept before what is good is handed out.
-    async fn set_aside(&self, dead: &mut Outbox, chunk: &[Delivery], metrics: &Metrics) -> Result<(), FeedError> {
+    async fn set_aside(&self, dead: &mut Outbox, chunk: &Chunk, metrics: &Metrics) -> Result<(), FeedError> {
         let mut outputs = Vec::new();
         let limit = message_limit(&self.log);
-        for delivery in chunk {
+        for delivery in chunk.iter() {
             for (index, rejected) in (0..).zip(rejects(delivery)) {
                 let identity = homeostat_nats::Identity { position: delivery.position, index };
                 let message = outputs::dead(&self.root, &delivery.subject, delivery.position, rejected, READER, limit);
@@ -181,38 +178,36 @@ impl Feed {
         }
         metrics.dead.inc_by(outputs.len() as u64);
         tracing::warn!(count = outputs.len(), first = outputs[0].identity.position, "bad input was set aside; see the dead messages");
-        dead.publish(outputs, chunk.last().map_or(0, |delivery| delivery.position), None).await?;
+        dead.publish(outputs, chunk.end().position, None).await?;
         Ok(())
     }
 
     async fn dispatch(&self, chunk: Chunk, stop: &mut watch::Receiver<bool>) {
-        let Some(last) = chunk.last().map(|delivery| delivery.position) else { return };
-        let taps = {
+        let wanted: Vec<_> = {
             let mut shared = self.lock();
             if shared.ring.len() == RING {
                 shared.ring.pop_front();
             }
             shared.ring.push_back(chunk.clone());
-            shared.dispatched = last;
+            shared.dispatched = chunk.end().position;
             shared.taps.retain(|tap| !tap.is_closed());
-            shared.taps.clone()
+            shared.taps.iter_mut().filter_map(|tap| tap.offer(&chunk)).collect()
         };
-        let said: Chunk = chunk.iter().filter(|delivery| said(delivery)).cloned().collect();
-        if !said.is_empty() {
+        if let Some(said) = chunk.about(SAID) {
             // Nobody watching is no mistake.
             let _ = self.live.send(said);
         }
-        for tap in taps {
+        for (tap, portion) in wanted {
             // F-2: waits for the slowest. A follower that ended meanwhile is left out.
             tokio::select! {
                 () = told(stop) => return,
-                _ = tap.send(chunk.clone()) => {}
+                _ = tap.send(portion) => {}
             }
         }
     }
 
     /// Joins the shared reader if it has not yet gone beyond `position`.
-    fn join(&self, position: Position) -> Option<mpsc::Receiver<Chunk>> {
+    fn join(&self, position: Position, topics: Topics, progress: &Arc<Progress>) -> Option<mpsc::Receiver<Portion>> {
         let mut shared = self.lock();
         if shared.ended {
             return None;
@@ -222,88 +217,14 @@ impl Feed {
         if !covered {
             return None;
         }
-        let (tap, receiver) = mpsc::channel(WAITING);
-        for chunk in &shared.ring {
-            if chunk.last().is_some_and(|delivery| delivery.position > position) {
+        let (mut tap, receiver) = Tap::new(topics, WAITING, progress);
+        for chunk in shared.ring.iter().filter(|chunk| chunk.end().position > position) {
+            if let Some((sender, portion)) = tap.offer(chunk) {
                 // The ring is shorter than the channel.
-                let _ = tap.try_send(chunk.clone());
+                let _ = sender.try_send(portion);
             }
         }
         shared.taps.push(tap);
         Some(receiver)
-    }
-}
-
-enum Source {
-    Nothing,
-    Own(Box<Reader>),
-    Shared(mpsc::Receiver<Chunk>),
-}
-
-/// One who follows the log from a position of their own.
-pub struct Follower {
-    feed: Feed,
-    position: Position,
-    source: Source,
-}
-
-impl Follower {
-    /// Has it met the shared reader?
-    #[must_use]
-    pub fn caught_up(&self) -> bool {
-        matches!(self.source, Source::Shared(_))
-    }
-
-    /// The next messages; `None` when the feed has ended. May contain messages that were handed out before (never after a
-    /// gap): the one who follows passes over positions they know.
-    ///
-    /// # Errors
-    /// What cannot be cured by reading again.
-    pub async fn next(&mut self) -> Result<Option<Chunk>, FeedError> {
-        loop {
-            match &mut self.source {
-                Source::Nothing => {
-                    if let Some(receiver) = self.feed.join(self.position) {
-                        self.source = Source::Shared(receiver);
-                    } else if self.feed.lock().ended {
-                        return Ok(None);
-                    } else {
-                        let options = ReaderOptions { bytes_max: CHUNK_BYTES, ..ReaderOptions::default() };
-                        self.source = Source::Own(Box::new(Reader::open(&self.feed.log, self.position + 1, options).await?));
-                    }
-                }
-                Source::Shared(receiver) => {
-                    let chunk = receiver.recv().await;
-                    self.note(chunk.as_ref());
-                    return Ok(chunk);
-                }
-                Source::Own(reader) => {
-                    if let Some(receiver) = self.feed.join(self.position) {
-                        self.source = Source::Shared(receiver);
-                        continue;
-                    }
-                    if self.feed.lock().ended {
-                        return Ok(None);
-                    }
-                    let entries = match reader.next().await {
-                        Ok(entries) => entries,
-                        Err(error @ ReaderError::Overtaken { .. }) => {
-                            tracing::error!(%error, "telemetry was lost before it could be read");
-                            continue;
-                        }
-                        Err(error) => return Err(error.into()),
-                    };
-                    let chunk: Chunk = entries.iter().map(|entry| decode(&self.feed.root, entry)).collect();
-                    self.note(Some(&chunk));
-                    return Ok(Some(chunk));
-                }
-            }
-        }
-    }
-
-    fn note(&mut self, chunk: Option<&Chunk>) {
-        if let Some(last) = chunk.and_then(|chunk| chunk.last()) {
-            self.position = self.position.max(last.position);
-        }
     }
 }

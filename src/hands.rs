@@ -3,10 +3,11 @@
 
 mod probe;
 
-use crate::feed::{Feed, FeedError};
+use crate::feed::{Feed, FeedError, Portion};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::system::told;
+use homeostat_actors::core::Topics;
 use homeostat_nats::{AppendError, Log, Message};
 use homeostat_schemas::{Answer, Ask, Content, Root, Subject};
 use std::sync::Arc;
@@ -36,14 +37,14 @@ impl Hands {
     /// What cannot be cured by reading again.
     pub async fn run(self, feed: Feed, mut stop: watch::Receiver<bool>) -> Result<(), FeedError> {
         let permits = Arc::new(Semaphore::new(AT_WORK_MAX));
-        let mut follower = feed.follow(feed.dispatched());
+        let mut follower = feed.follow(feed.dispatched(), Topics::ASKS);
         loop {
-            let chunk = tokio::select! {
+            let portion = tokio::select! {
                 () = told(&mut stop) => return Ok(()),
-                chunk = follower.next() => chunk?,
+                portion = follower.next() => portion?,
             };
-            let Some(chunk) = chunk else { return Ok(()) };
-            let newest = chunk.last().map_or(0, |delivery| delivery.at);
+            let Some(Portion { chunk, .. }) = portion else { return Ok(()) };
+            let newest = chunk.end().at;
             for delivery in chunk.iter() {
                 let Content::Ask(ask) = &delivery.content else { continue };
                 // Log time against log time: this machine's clock may be another. An ask from before we came may be too old.

@@ -1,12 +1,12 @@
 //! How Homeostat itself is measured. Names follow OpenTelemetry and Prometheus; labels are bounded: an actor, a kind of event, a
 //! route template, never a service, a statement, a key or an id.
 
-use crate::feed::{Chunk, rejects};
+use crate::feed::Chunk;
 use crate::roster::Condition;
-use homeostat_actors::core::{Effect, Output};
+use homeostat_actors::core::{Effect, Output, Topics};
 use homeostat_actors::status::Count;
 use homeostat_schemas::rule::CATALOGUE;
-use homeostat_schemas::{Alert, Content, State};
+use homeostat_schemas::{Alert, Content, EventKind, State};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -215,13 +215,11 @@ impl Metrics {
     /// Counts what was read.
     pub fn count(&self, chunk: &Chunk) {
         self.messages.inc_by(chunk.len() as u64);
-        for delivery in chunk.iter() {
-            if let Content::Events(events) = &delivery.content {
-                let bad = rejects(delivery).count();
-                if let Some(event) = events.iter().flatten().next() {
-                    self.events.get_or_create(&KindLabel { kind: event.kind().name() }).inc_by((events.len() - bad) as u64);
-                }
-            }
+        for kind in EventKind::ALL.iter().copied().filter(|kind| chunk.topics().meets(Topics::event(*kind))) {
+            let count = chunk.messages().filter(|(_, topics)| topics.meets(Topics::event(kind)));
+            let good = count
+                .map(|(delivery, _)| if let Content::Events(events) = &delivery.content { events.iter().flatten().count() } else { 0 });
+            self.events.get_or_create(&KindLabel { kind: kind.name() }).inc_by(good.sum::<usize>() as u64);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The list of all actors, and what the body keeps of each. To add one: its folder in `actors/`, its rules in the catalogue, and one
 //! line in the list below; settings, replay, keepers, views and conditions come with it.
 
+use crate::feed::Progress;
 use crate::supervise::{Common, End, Keeper};
 use homeostat_actors::core::{Core, Settings};
 use homeostat_actors::driver::Driver;
@@ -179,17 +180,18 @@ type Viewer<V> = Arc<dyn Fn() -> ViewFuture<V> + Send + Sync>;
 pub struct Slot<C: Core> {
     viewer: Arc<Mutex<Option<Viewer<C::View>>>>,
     condition: Arc<Mutex<Condition>>,
+    progress: Arc<Mutex<Arc<Progress>>>,
 }
 
 impl<C: Core> Clone for Slot<C> {
     fn clone(&self) -> Self {
-        Slot { viewer: self.viewer.clone(), condition: self.condition.clone() }
+        Slot { viewer: self.viewer.clone(), condition: self.condition.clone(), progress: self.progress.clone() }
     }
 }
 
 impl<C: Core> Default for Slot<C> {
     fn default() -> Self {
-        Slot { viewer: Arc::default(), condition: Arc::default() }
+        Slot { viewer: Arc::default(), condition: Arc::default(), progress: Arc::default() }
     }
 }
 
@@ -200,10 +202,18 @@ impl<C: Core> Slot<C> {
         tokio::time::timeout(VIEW_DEADLINE, viewer()).await.ok().flatten()
     }
 
-    /// How it is doing.
+    /// How it is doing. Its position is where it is in the log, whether what lies before that was for it or for others.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        condition.position = progress.position(condition.position);
+        condition.clone()
+    }
+
+    /// Says how the actor follows the log from now on.
+    pub fn follow(&self, progress: &Arc<Progress>) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress.clone();
     }
 
     /// Changes what is known of its condition.

@@ -3,13 +3,13 @@
 //!
 //! A panic of the mind is caught here. What it leaves behind is dropped with the shell, never used again.
 
-use crate::feed::Chunk;
+use crate::feed::Portion;
 use crate::suspect::Suspect;
 use crate::telemetry::Spans;
 use actix::{Actor, ActorContext, Context, Handler, Message};
-use homeostat_actors::core::{Core, Output};
+use homeostat_actors::core::{Core, Output, Topics};
 use homeostat_actors::driver::Driver;
-use homeostat_schemas::{Position, UnixMs};
+use homeostat_schemas::{Content, Delivery, Position, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShellConfig {
-    /// A checkpoint is due after this many milliseconds, if anything but ticks was read since the last one.
+    /// A checkpoint is due after this many milliseconds, if the actor heard anything but ticks since the last one.
     pub checkpoint_every_ms: u64,
-    /// A checkpoint is due after this many messages.
+    /// A checkpoint is due after this many messages that the actor heard, or ten times as many that it passed over.
     pub checkpoint_every_messages: u64,
-    /// A checkpoint is due after this many milliseconds though only ticks were read.
+    /// A checkpoint is due after this many milliseconds though the actor heard only ticks.
     pub checkpoint_idle_ms: u64,
     /// So many restarts of one actor within `restart_window_s` end the process, so that whatever supervises it takes over.
     pub restarts_max: u32,
@@ -89,8 +89,8 @@ impl<C: Core> Actor for Shell<C> {
 
 /// Take these messages.
 pub struct Step {
-    /// Messages in order; those the mind has already taken are passed over.
-    pub chunk: Chunk,
+    /// Messages in order; those the mind has already taken, and those it does not listen to, are passed over.
+    pub portions: Vec<Portion>,
     /// Messages to pass over, because they are known to be poison.
     pub poison: Arc<BTreeSet<Position>>,
 }
@@ -103,8 +103,8 @@ pub struct Stepped {
     pub position: Position,
     /// Log time.
     pub now: UnixMs,
-    /// Did it take anything but ticks?
-    pub busy: bool,
+    /// How many messages it heard, ticks not counted.
+    pub heard: u64,
     /// Findings open.
     pub open: usize,
 }
@@ -126,43 +126,63 @@ impl<C: Core> Handler<Step> for Shell<C> {
     type Result = Result<Stepped, Panicked>;
 
     fn handle(&mut self, step: Step, ctx: &mut Self::Context) -> Self::Result {
-        let mut outputs = Vec::new();
-        let mut busy = false;
-        for delivery in step.chunk.iter() {
-            if delivery.position <= self.driver.position() {
-                continue;
-            }
-            if step.poison.contains(&delivery.position) {
-                self.driver.skip_to(delivery.position, delivery.at);
-                continue;
-            }
-            busy |= !matches!(delivery.content, homeostat_schemas::Content::Tick | homeostat_schemas::Content::Housekeeping);
-            let heard = C::INTEREST.hears(C::NAME, &delivery.content);
-            let span = if heard { self.spans.process(C::NAME, delivery) } else { None };
-            if let Some(suspect) = &mut self.suspect {
-                suspect.enter(delivery.position);
-            }
-            let stepped = catch_unwind(AssertUnwindSafe(|| self.driver.step(delivery)));
-            if let Some(suspect) = &mut self.suspect {
-                suspect.leave();
-            }
-            match stepped {
-                Ok(stepped) if stepped.is_empty() => {}
-                Ok(stepped) => {
-                    let span = span.or_else(|| self.spans.decide(C::NAME, delivery, &stepped));
-                    outputs.extend(stepped.into_iter().map(|output| {
-                        let trace = self.spans.publish(span.as_ref(), &output).or_else(|| delivery.context.traceparent.clone());
-                        (output, trace)
-                    }));
+        let mut taken = Taken::default();
+        for Portion { passed, chunk } in &step.portions {
+            self.driver.skip_to(passed.position, passed.at);
+            for (delivery, topics) in chunk.messages() {
+                if delivery.position <= self.driver.position() {
+                    continue;
                 }
-                Err(panic) => {
+                if !topics.meets(Self::TOPICS) || step.poison.contains(&delivery.position) {
+                    self.driver.skip_to(delivery.position, delivery.at);
+                    continue;
+                }
+                if let Err(panic) = self.take(delivery, &mut taken) {
                     // The state may be torn: nothing of it is used again.
                     ctx.stop();
                     return Err(Panicked { position: delivery.position, message: panic_message(panic.as_ref()) });
                 }
             }
         }
-        Ok(Stepped { outputs, position: self.driver.position(), now: self.driver.now(), busy, open: self.driver.core().incidents().len() })
+        Ok(Stepped {
+            outputs: taken.outputs,
+            position: self.driver.position(),
+            now: self.driver.now(),
+            heard: taken.heard,
+            open: self.driver.core().incidents().len(),
+        })
+    }
+}
+
+/// What came of the messages of a step so far.
+#[derive(Default)]
+struct Taken {
+    outputs: Vec<(Output, Option<String>)>,
+    heard: u64,
+}
+
+impl<C: Core> Shell<C> {
+    const TOPICS: Topics = C::INTEREST.topics();
+
+    fn take(&mut self, delivery: &Delivery, taken: &mut Taken) -> Result<(), Box<dyn std::any::Any + Send>> {
+        let span = if C::INTEREST.hears(C::NAME, &delivery.content) { self.spans.process(C::NAME, delivery) } else { None };
+        if let Some(suspect) = &mut self.suspect {
+            suspect.enter(delivery.position);
+        }
+        let stepped = catch_unwind(AssertUnwindSafe(|| self.driver.step(delivery)));
+        if let Some(suspect) = &mut self.suspect {
+            suspect.leave();
+        }
+        let stepped = stepped?;
+        taken.heard += u64::from(!matches!(delivery.content, Content::Tick));
+        if !stepped.is_empty() {
+            let span = span.or_else(|| self.spans.decide(C::NAME, delivery, &stepped));
+            taken.outputs.extend(stepped.into_iter().map(|output| {
+                let trace = self.spans.publish(span.as_ref(), &output).or_else(|| delivery.context.traceparent.clone());
+                (output, trace)
+            }));
+        }
+        Ok(())
     }
 }
 

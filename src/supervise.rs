@@ -11,7 +11,7 @@
 
 mod standing;
 
-use crate::feed::{Chunk, Feed, FeedError, Follower};
+use crate::feed::{Feed, FeedError, Follower, Portion};
 use crate::metrics::{ActorLabel, Metrics};
 use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
@@ -25,12 +25,18 @@ use homeostat_actors::driver::Driver;
 use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, Outbox, OutboxError, OutboxOptions, Output, fault};
 use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::{Position, Rejected, Root};
+pub(crate) use standing::alone;
 use standing::{Standing, arbiter, jittered, mark_of};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+
+/// How many portions that have come while a shell was at work it is given together.
+const TOGETHER: usize = 5;
+/// A message passed over is so much cheaper to read again than one heard.
+const PASSED_PER_HEARD: u64 = 10;
 
 /// What every keeper needs.
 #[derive(Clone)]
@@ -216,19 +222,20 @@ impl<C: Core> Keeper<C> {
         let shell = Shell::new(driver, suspect, self.common.spans.clone());
         let addr = Shell::start_in_arbiter(&arbiter, move |_| shell);
         let mut run = Run {
-            follower: self.common.feed.follow(position),
+            follower: self.common.feed.follow(position, C::INTEREST.topics()),
             outbox,
             checkpoints,
             shell: Standing { addr: addr.clone(), arbiter, slot: self.slot.clone() },
             position,
             saved: position,
             saved_at: Instant::now(),
-            busy: false,
+            heard: 0,
         };
         self.slot.fill(Some(Arc::new(move || {
             let addr = addr.clone();
             Box::pin(async move { addr.send(Look::default()).await.ok().flatten() })
         })));
+        self.slot.follow(run.follower.progress());
         self.slot.note(|condition| {
             condition.running = true;
             condition.position = position;
@@ -277,7 +284,7 @@ impl<C: Core> Keeper<C> {
     async fn feed(&mut self, run: &mut Run<C>) -> Result<End, Trouble> {
         let mut stop = self.common.stop.clone();
         loop {
-            let chunk = tokio::select! {
+            let portion = tokio::select! {
                 biased;
                 () = told(&mut stop) => {
                     if run.position > run.saved {
@@ -285,31 +292,29 @@ impl<C: Core> Keeper<C> {
                     }
                     return Ok(End::Stopped);
                 }
-                chunk = run.follower.next() => chunk?.ok_or(Trouble::FeedEnded)?,
+                portion = run.follower.next() => portion?.ok_or(Trouble::FeedEnded)?,
             };
             let began = Instant::now();
-            self.take(run, chunk).await?;
+            let mut portions = vec![portion];
+            portions.extend(run.follower.waiting(TOGETHER));
+            self.take(run, portions).await?;
             self.common.metrics.cycle_seconds.get_or_create(&Self::label()).observe(began.elapsed().as_secs_f64());
-            let caught_up = run.follower.caught_up() && run.position >= self.common.feed.dispatched();
+            let caught_up = run.follower.caught_up() && run.follower.progress().position(run.position) >= self.common.feed.dispatched();
             self.slot.note(|condition| {
-                condition.position = run.position;
+                condition.position = condition.position.max(run.position);
                 condition.caught_up |= caught_up;
             });
-            let config = &self.common.config;
-            let waited = u64::try_from(run.saved_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let due = run.busy && (waited >= config.checkpoint_every_ms || run.position - run.saved >= config.checkpoint_every_messages)
-                || waited >= config.checkpoint_idle_ms && run.position > run.saved;
-            if due {
+            if run.is_due(&self.common.config) {
                 self.save(run, Vec::new()).await?;
             }
         }
     }
 
     /// One batch: step, publish, and set aside what is poison.
-    async fn take(&mut self, run: &mut Run<C>, chunk: Chunk) -> Result<(), Trouble> {
+    async fn take(&mut self, run: &mut Run<C>, portions: Vec<Portion>) -> Result<(), Trouble> {
         let poison = Arc::new(self.poison.keys().copied().collect());
         let deadline = Duration::from_secs(self.common.config.step_deadline_s);
-        let stepped = match tokio::time::timeout(deadline, run.shell.addr.send(Step { chunk, poison })).await {
+        let stepped = match tokio::time::timeout(deadline, run.shell.addr.send(Step { portions, poison })).await {
             Err(_) => return Err(Trouble::Hangs(deadline.as_secs())),
             Ok(answer) => answer,
         };
@@ -319,8 +324,8 @@ impl<C: Core> Keeper<C> {
             Err(error) => return Err(Trouble::Died(error.to_string())),
         };
         fault::point("keeper.after_step");
-        let Stepped { outputs: decided, position, busy, open, .. } = stepped;
-        run.busy |= busy;
+        let Stepped { outputs: decided, position, heard, open, .. } = stepped;
+        run.heard += heard;
         let mut outputs = Vec::with_capacity(decided.len());
         let mut announcements = Vec::new();
         for (output, trace) in &decided {
@@ -392,7 +397,7 @@ impl<C: Core> Keeper<C> {
         }
         run.saved = saved.position;
         run.saved_at = Instant::now();
-        run.busy = false;
+        run.heard = 0;
         let metrics = &self.common.metrics;
         metrics.checkpoint.get_or_create(&Self::label()).set(i64::try_from(saved.position).unwrap_or(i64::MAX));
         metrics.checkpoint_bytes.get_or_create(&Self::label()).set(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
@@ -412,5 +417,19 @@ struct Run<C: Core> {
     position: Position,
     saved: Position,
     saved_at: Instant,
-    busy: bool,
+    /// Messages heard since the last checkpoint, ticks not counted.
+    heard: u64,
+}
+
+impl<C: Core> Run<C> {
+    /// Is it time for a checkpoint? By what was heard, so that telemetry about something else does not make an actor save a state
+    /// that is the same; but the place is kept now and then all the same, so that a start need not read it all again.
+    fn is_due(&self, config: &ShellConfig) -> bool {
+        let waited = u64::try_from(self.saved_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let gone = self.position - self.saved;
+        self.heard > 0 && waited >= config.checkpoint_every_ms
+            || self.heard >= config.checkpoint_every_messages
+            || gone >= config.checkpoint_every_messages.saturating_mul(PASSED_PER_HEARD)
+            || gone > 0 && waited >= config.checkpoint_idle_ms
+    }
 }

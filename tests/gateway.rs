@@ -10,6 +10,7 @@ mod house;
 use client::Answer;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use homeostat::feed::Chunk;
 use homeostat::gateway::routes::ENDPOINTS;
 use homeostat_nats::Message;
 use homeostat_schemas::{Alert, Content, Delivery, Event, EventKind, TraceContext};
@@ -377,7 +378,7 @@ fn the_stream_says_what_happens_and_what_was_missed() {
         content: Content::Alert(Box::new(alert(1))),
         context: TraceContext::default(),
     };
-    house.live.send(Arc::from([delivery])).unwrap();
+    house.live.send(Chunk::from_iter([delivery])).unwrap();
     let seen: Vec<String> = std::iter::repeat_with(|| live.line()).filter(|line| line.contains(": ")).take(3).collect();
     assert_eq!(seen[..2], ["id: 41", "event: alert"]);
     assert!(seen[2].contains("alert-1"));

@@ -6,8 +6,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 mod kept;
+mod topics;
 
 pub use kept::Kept;
+pub use topics::Topics;
 
 /// A mind: a state machine over the log.
 ///
@@ -78,6 +80,21 @@ impl Interest {
     #[must_use]
     pub fn event(&self, kind: EventKind) -> bool {
         self.events.contains(&kind)
+    }
+
+    /// Everything that a mind with this interest is given: what it listens to, and what comes to all of them.
+    #[must_use]
+    pub const fn topics(&self) -> Topics {
+        let mut topics = Topics::EVERYONE;
+        let mut index = 0;
+        while index < self.events.len() {
+            topics = topics.with(Topics::event(self.events[index]));
+            index += 1;
+        }
+        topics
+            .with(if self.alerts { Topics::ALERTS } else { Topics::NONE })
+            .with(if self.commands { Topics::COMMANDS } else { Topics::NONE })
+            .with(if self.outcomes { Topics::OUTCOMES } else { Topics::NONE })
     }
 }
 

@@ -83,6 +83,26 @@ impl Entry {
         header(self.headers.as_ref()?, name)
     }
 
+    /// The first value of each of these headers, their names in any case. One walk over the headers, whatever their number.
+    #[must_use]
+    pub fn some_headers<const N: usize>(&self, names: [&str; N]) -> [Option<&str>; N] {
+        let mut found: [Option<(&str, &str)>; N] = [None; N];
+        for (key, values) in self.headers.iter().flat_map(HeaderMap::iter) {
+            let key: &str = key.as_ref();
+            for (found, name) in found.iter_mut().zip(names) {
+                // An exact spelling wins; of two others the same one is chosen every time.
+                let better = found.is_none_or(|(old, _)| old != name && (key == name || key < old));
+                if key.eq_ignore_ascii_case(name)
+                    && better
+                    && let Some(value) = values.first()
+                {
+                    *found = Some((key, value.as_str()));
+                }
+            }
+        }
+        found.map(|found| found.map(|(_, value)| value))
+    }
+
     /// All headers, sorted by name, so that the same message gives the same order everywhere.
     #[must_use]
     pub fn sorted_headers(&self) -> Vec<(&str, &str)> {
@@ -161,6 +181,11 @@ mod tests {
         assert_eq!(e.header("X"), Some("upper"));
         assert_eq!(e.header("missing"), None);
         assert_eq!(e.header("not a name:"), None);
+        for name in ["content-type", "CONTENT-TYPE", "x", "X", "missing"] {
+            assert_eq!(e.some_headers([name, "x"]), [e.header(name), Some("lower")], "{name}");
+        }
+        let e = entry(&[("Xy", "b"), ("XY", "a"), ("xY", "c")]);
+        assert_eq!((e.some_headers(["xy"]), e.header("xy")), ([Some("a")], Some("a")));
         assert_eq!(e.sorted_headers(), [("Content-Type", "a"), ("X", "upper"), ("x", "lower")]);
     }
 

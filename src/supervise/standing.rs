@@ -55,6 +55,23 @@ pub(super) async fn arbiter(system: &System) -> Result<ArbiterHandle, String> {
     made.ok().and_then(Result::ok).ok_or_else(|| "no arbiter could be made".to_owned())
 }
 
+/// Work on a thread of its own. However the one who waits for it ends, the work and its thread end, too.
+pub(crate) async fn alone<T: Send + 'static>(system: &System, work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    struct Ending(ArbiterHandle);
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            self.0.stop();
+        }
+    }
+    let thread = Ending(arbiter(system).await?);
+    let (sender, receiver) = oneshot::channel();
+    thread.0.spawn(async move {
+        // Nobody waits any more: then nobody wants it.
+        let _ = sender.send(work.await);
+    });
+    receiver.await.map_err(|_| "the work on a thread of its own ended in the middle".to_owned())
+}
+
 /// A pause of half to once the given time.
 pub(super) fn jittered(pause_ms: u64) -> Duration {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());

@@ -6,7 +6,7 @@ use crate::hands::Hands;
 use crate::projector::Projector;
 use crate::roster::NAMES;
 use crate::settings::InForceError;
-use crate::supervise::{Common, End};
+use crate::supervise::{Common, End, alone};
 use homeostat_nats::{BusError, Checkpoints, Fence, Head, Lease, LeaseState, Log, Ticker, TickerConfig};
 use homeostat_schemas::{Position, Root, Subject};
 use std::time::Duration;
@@ -60,9 +60,11 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         });
     }
     let (reader, metrics, reading) = (feed.clone(), shared.metrics.clone(), stop.clone());
-    let reader_ends = ends.clone();
+    let (reader_ends, system) = (ends.clone(), shared.system.clone());
     tasks.spawn(async move {
-        let result = reader.run(metrics, reading).await;
+        // Decoding is most of the work there is, and an event is cheapest to drop on the thread that made it.
+        let result =
+            alone(&system, async move { reader.run(metrics, reading).await }).await.unwrap_or_else(|why| Err(FeedError::Thread(why)));
         let _ = reader_ends.send(result.map(|()| End::Stopped)).await;
     });
     let hands = Hands { log: log.clone(), root: shared.root.clone(), store: shared.store.clone(), metrics: shared.metrics.clone() };
