@@ -1,6 +1,6 @@
 # Everything a newcomer, a contributor and CI do. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench chaos tools fmt
+.PHONY: help demo run observe test check bench chaos tools fmt
 
 BIN := target/release/homeostat
 
@@ -14,6 +14,11 @@ demo: tools ## the system with recorded traffic of real shops: alerts within sec
 run: tools ## the system, with an embedded nats-server and SQLite
 	cargo build --release --locked
 	$(BIN) up
+
+observe: tools ## the system with Prometheus, Alertmanager and node exporter on loopback: rules, dashboards' queries, a webhook
+	scripts/install-test-tools
+	cargo build --release --locked
+	python3 scripts/observe.py $(BIN)
 
 test: tools ## all tests, against real components
 	scripts/install-test-tools

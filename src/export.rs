@@ -1,10 +1,11 @@
-//! What other tools read about us: JSON Schemas, the AsyncAPI document and the alert rules for Prometheus, made from the types and
-//! the rule catalogue.
+//! What other tools read about us: JSON Schemas, the AsyncAPI document, alert rules for Prometheus and dashboards for Grafana, made
+//! from the types and the rule catalogue.
 //!
 //! All are the same for the same types, byte for byte, so that a committed copy can be checked for drift.
 
 pub mod alert_rules;
 pub mod asyncapi;
+pub mod dashboards;
 pub mod yaml;
 
 use homeostat_schemas::event::{Cache, Call, Calls, EventKind, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span};
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 pub const DIR: &str = "schemas";
 /// Where the committed rules for Prometheus stand, relative to the repository.
 pub const RULES_DIR: &str = "docker/prometheus/rules";
+/// Where the committed dashboards stand, relative to the repository.
+pub const DASHBOARDS_DIR: &str = "docker/grafana/dashboards";
 
 /// A word of the bus, by the name of its schema: `event.query`, `alert`, …
 #[must_use]
@@ -73,4 +76,13 @@ pub fn asyncapi() -> BTreeMap<String, String> {
 #[must_use]
 pub fn alert_rules(runbooks: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("homeostat.yaml".to_owned(), yaml::write(&alert_rules::document(runbooks)))])
+}
+
+/// The files of `export dashboards`, by their path below [`DASHBOARDS_DIR`].
+///
+/// # Errors
+/// A dashboard that is no JSON, which none is.
+pub fn dashboards() -> Result<BTreeMap<String, String>, serde_json::Error> {
+    let file = |(name, board): (String, serde_json::Value)| Ok((name, serde_json::to_string_pretty(&board)? + "\n"));
+    dashboards::documents().into_iter().map(file).collect()
 }

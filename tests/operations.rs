@@ -6,6 +6,7 @@
 use homeostat::export::alert_rules;
 use homeostat_schemas::rule::CATALOGUE;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,6 +74,24 @@ fn fires(rule: &str, written: &Value) -> Value {
             { "eval_time": "4m", "alertname": alert, "exp_alerts": [] },
         ],
     })
+}
+
+#[test]
+fn an_alert_reaches_a_webhook_and_every_panel_has_data() {
+    run("python3", &[repository().join("scripts/observe.py").to_str().unwrap(), env!("CARGO_BIN_EXE_homeostat"), "--check"]);
+}
+
+#[test]
+fn the_dashboards_in_the_repository_are_those_of_the_program() {
+    let written = homeostat::export::dashboards().unwrap();
+    let dir = repository().join(homeostat::export::DASHBOARDS_DIR);
+    let there: BTreeSet<String> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let stale = written.iter().filter(|(name, text)| std::fs::read_to_string(dir.join(name)).ok().as_ref() != Some(*text)).count();
+    assert!(
+        stale == 0 && there == written.keys().cloned().collect(),
+        "write them anew with `homeostat export dashboards --out {}`",
+        homeostat::export::DASHBOARDS_DIR
+    );
 }
 
 #[test]

@@ -279,6 +279,8 @@ pub enum ExportWhat {
     Asyncapi,
     /// Alert rules for Prometheus
     AlertRules,
+    /// Dashboards for Grafana
+    Dashboards,
 }
 
 /// `config`
