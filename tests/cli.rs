@@ -184,6 +184,27 @@ fn health_cases_give_one_line_each_in_any_wrapping() {
 }
 
 #[test]
+fn breaker_cases_give_one_trace_each_in_the_dialect_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = json!({
+        "id": "a", "config": { "failure_pct": 50, "min_calls": 2, "open_ms": 1000 },
+        "calls": [[0, "x", "ok", 5], [10, "y", "err", 5], [20, "z", "ok", 5]], "ops": [], "until_ms": 30,
+        "expect": { "resilience4j@2.4": [[0, "admit", "x"]] },
+    });
+    let calls = json!([[0, "admit", "x"], [10, "admit", "y"]]);
+    let run = |arguments: &[&str]| run(dir.path(), &[&["breaker", "replay", "-"], arguments].concat(), &json!([case]).to_string());
+    let output = run(&["--dialect", "opossum"]);
+    let trace = lines(&output)[0]["trace"].clone();
+    assert_eq!(trace, json!([calls[0], calls[1], [20, "admit", "z"], [30, "final", "closed"]]), "{}", stderr(&output));
+    // Half of the calls failed: for this one that is enough.
+    let output = run(&["--dialect", "resilience4j", "--check"]);
+    let trace = lines(&output)[0]["trace"].clone();
+    assert_eq!(trace, json!([calls[0], calls[1], [15, "state", "open"], [20, "reject", "z"], [30, "final", "open"]]));
+    assert_eq!(code(&output), 3, "not what the case expects");
+    assert_eq!(code(&run(&["--dialect", "hystrix"])), 2);
+}
+
+#[test]
 fn every_shell_has_completions_and_the_man_page_names_every_command() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`event`] | what applications report (telemetry and orders) |
 //! | [`alert`] | what the minds find |
+//! | [`admission`] | what share of calls the fleet's breaker admits |
 //! | [`command`], [`outcome`] | what should be done, and what became of it |
 //! | [`ask`] | what a mind wants to know of the outside world, and the answer |
 //! | [`rule`] | the catalogue of every finding: name, severity, meaning, what to do |
@@ -14,6 +15,7 @@
 //!
 //! JSON Schema and AsyncAPI documents in `json/` and `asyncapi.yaml` are generated from these types.
 
+pub mod admission;
 pub mod alert;
 pub mod ask;
 pub mod batch;
@@ -25,6 +27,7 @@ pub mod rule;
 pub mod subject;
 pub mod time;
 
+pub use admission::{Admission, AdmissionState};
 pub use alert::{Alert, Severity, State};
 pub use ask::{Answer, Ask};
 pub use batch::{DecodeError, Rejected, decode_events};

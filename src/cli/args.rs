@@ -2,7 +2,7 @@
 
 use crate::config::sources::Flag;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use homeostat_reflexes::sql::Dialect;
+use homeostat_reflexes::{breaker, sql::Dialect};
 use homeostat_schemas::UnixMs;
 use std::path::PathBuf;
 
@@ -63,6 +63,8 @@ pub enum Command {
     Health(HealthArgs),
     /// Say how a series goes on, with an interval
     Forecast(ForecastArgs),
+    /// Look at circuit breakers
+    Breaker(BreakerArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings
@@ -253,6 +255,31 @@ pub struct ForecastArgs {
     pub season: Vec<usize>,
 }
 
+/// `breaker`
+#[derive(Debug, Clone, Args)]
+pub struct BreakerArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: BreakerCommand,
+}
+
+/// `breaker …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum BreakerCommand {
+    /// Scripted calls through a local breaker: one line a case, {id, trace: [[t_ms, kind, value], …]}
+    Replay {
+        /// The cases, as JSON; `-` is standard input
+        #[arg(value_name = "CASES", value_hint = ValueHint::FilePath)]
+        cases: PathBuf,
+        /// Whose breaker it is: homeostat, opossum, resilience4j
+        #[arg(long, default_value_t, value_parser = breaker_dialect)]
+        dialect: breaker::Dialect,
+        /// Exit code 3 when a trace is not what its case expects of this dialect
+        #[arg(long)]
+        check: bool,
+    },
+}
+
 /// `export`
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
@@ -349,6 +376,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 fn dialect(text: &str) -> Result<Dialect, String> {
     text.parse().map_err(|error: homeostat_reflexes::sql::UnknownDialect| error.to_string())
+}
+
+fn breaker_dialect(text: &str) -> Result<breaker::Dialect, String> {
+    text.parse().map_err(|error: breaker::words::UnknownDialect| error.to_string())
 }
 
 /// A time as [`homeostat_schemas::time::parse`] reads it, or how long ago: `90s`, `15m`, `2h`, `7d`.

@@ -5,7 +5,9 @@
 //! that goes away (`| head`) ends a command quietly.
 
 pub mod args;
+pub mod breaker;
 pub mod bus;
+pub mod cases;
 pub mod completions;
 pub mod config;
 pub mod doctor;
@@ -152,6 +154,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Query(args) => query::run(&mut context, &args),
         Command::Health(args) => health::run(&mut context, &args),
         Command::Forecast(args) => forecast::run(&mut context, &args),
+        Command::Breaker(args) => breaker::run(&mut context, &args),
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,
