@@ -68,13 +68,15 @@ pub struct Shell<C: Core> {
     driver: Box<Driver<C>>,
     suspect: Option<Suspect>,
     spans: Spans,
+    /// Size of the last checkpoint, for the room that the next one takes.
+    saved: usize,
 }
 
 impl<C: Core> Shell<C> {
     /// A shell around a mind.
     #[must_use]
     pub fn new(driver: Driver<C>, suspect: Option<Suspect>, spans: Spans) -> Self {
-        Shell { driver: Box::new(driver), suspect, spans }
+        Shell { driver: Box::new(driver), suspect, spans, saved: 0 }
     }
 }
 
@@ -212,12 +214,15 @@ impl<C: Core> Handler<Look<C>> for Shell<C> {
     }
 }
 
+/// Bytes before the state in a checkpoint, by which the keeper knows its place in the log again.
+pub const MARK_BYTES: usize = 16;
+
 /// Give the checkpoint.
 pub struct Save;
 
 /// A checkpoint to be written.
 pub struct Saved {
-    /// The state.
+    /// [`MARK_BYTES`] bytes for the mark of the message that it stands at, then the state.
     pub bytes: Vec<u8>,
     /// The last message that is in it.
     pub position: Position,
@@ -233,9 +238,13 @@ impl<C: Core> Handler<Save> for Shell<C> {
     type Result = Result<Saved, String>;
 
     fn handle(&mut self, _: Save, _: &mut Self::Context) -> Self::Result {
-        let bytes = catch_unwind(AssertUnwindSafe(|| self.driver.save())).map_err(|panic| panic_message(panic.as_ref()))?;
+        let mut bytes = Vec::with_capacity(MARK_BYTES + self.saved + self.saved / 8);
+        bytes.resize(MARK_BYTES, 0);
+        let written = catch_unwind(AssertUnwindSafe(|| self.driver.save_to(&mut bytes))).map_err(|panic| panic_message(panic.as_ref()))?;
+        written.map_err(|error| error.to_string())?;
+        self.saved = bytes.len();
         let broken_promise = catch_unwind(AssertUnwindSafe(|| self.driver.broken_promise())).unwrap_or(Some("panic"));
-        Ok(Saved { bytes: bytes.map_err(|error| error.to_string())?, position: self.driver.position(), broken_promise })
+        Ok(Saved { bytes, position: self.driver.position(), broken_promise })
     }
 }
 

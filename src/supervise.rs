@@ -9,13 +9,14 @@
 //! - K-2 A message on which a mind fails twice is set aside with its reason, and the log moves on.
 //! - K-3 Restarts back off; too many in a while end the process with a clear last word.
 
+mod run;
 mod standing;
 
-use crate::feed::{Feed, FeedError, Follower, Portion};
+use crate::feed::{Feed, FeedError, Portion};
 use crate::metrics::{ActorLabel, Metrics};
 use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
-use crate::shell::{Look, Save, Shell, ShellConfig, Step, Stepped};
+use crate::shell::{Look, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
 use crate::suspect::Suspect;
 use crate::system::told;
 use crate::telemetry::Spans;
@@ -25,6 +26,7 @@ use homeostat_actors::driver::Driver;
 use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, Outbox, OutboxError, OutboxOptions, Output, fault};
 use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::{Position, Rejected, Root};
+use run::Run;
 pub(crate) use standing::alone;
 use standing::{Standing, arbiter, jittered, mark_of};
 use std::collections::{BTreeMap, VecDeque};
@@ -35,8 +37,6 @@ use tokio::sync::watch;
 
 /// How many portions that have come while a shell was at work it is given together.
 const TOGETHER: usize = 5;
-/// A message passed over is so much cheaper to read again than one heard.
-const PASSED_PER_HEARD: u64 = 10;
 
 /// What every keeper needs.
 #[derive(Clone)]
@@ -229,6 +229,7 @@ impl<C: Core> Keeper<C> {
             position,
             saved: position,
             saved_at: Instant::now(),
+            saving: Duration::ZERO,
             heard: 0,
         };
         self.slot.fill(Some(Arc::new(move || {
@@ -256,7 +257,7 @@ impl<C: Core> Keeper<C> {
                     continue;
                 }
             };
-            let Some((mark, state)) = bytes.split_first_chunk::<16>() else { continue };
+            let Some((mark, state)) = bytes.split_first_chunk::<MARK_BYTES>() else { continue };
             let driver = match Driver::<C>::load(log.incarnation(), state) {
                 Ok(driver) => driver,
                 Err(error) => {
@@ -378,8 +379,9 @@ impl<C: Core> Keeper<C> {
 
     async fn save(&self, run: &mut Run<C>, outputs: Vec<Output>) -> Result<(), Trouble> {
         let deadline = Duration::from_secs(self.common.config.step_deadline_s);
+        let began = Instant::now();
         let answer = tokio::time::timeout(deadline, run.shell.addr.send(Save)).await.map_err(|_| Trouble::Hangs(deadline.as_secs()))?;
-        let saved = match answer {
+        let mut saved = match answer {
             Ok(Ok(saved)) => saved,
             Ok(Err(reason)) => return Err(Trouble::Died(reason)),
             Err(error) => return Err(Trouble::Died(error.to_string())),
@@ -389,7 +391,10 @@ impl<C: Core> Keeper<C> {
             tracing::error!(actor = C::NAME, promise, "a promise of the actor does not hold");
         }
         let mark = mark_of(&self.common.log, saved.position).await?.unwrap_or_default();
-        let bytes = [&mark.to_le_bytes()[..], &saved.bytes].concat();
+        if let Some(place) = saved.bytes.first_chunk_mut::<MARK_BYTES>() {
+            *place = mark.to_le_bytes();
+        }
+        let bytes = saved.bytes;
         let name = run.checkpoints.save(C::NAME, saved.position, &bytes).await?;
         let head = run.outbox.publish(outputs, saved.position, Some(name)).await?;
         if let Err(error) = run.checkpoints.settle(&head).await {
@@ -397,6 +402,7 @@ impl<C: Core> Keeper<C> {
         }
         run.saved = saved.position;
         run.saved_at = Instant::now();
+        run.saving = began.elapsed();
         run.heard = 0;
         let metrics = &self.common.metrics;
         metrics.checkpoint.get_or_create(&Self::label()).set(i64::try_from(saved.position).unwrap_or(i64::MAX));
@@ -405,31 +411,5 @@ impl<C: Core> Keeper<C> {
         metrics.checkpoint_at.get_or_create(&Self::label()).set(i64::try_from(now).unwrap_or(i64::MAX));
         self.slot.note(|condition| condition.checkpoint = saved.position);
         Ok(())
-    }
-}
-
-/// One incarnation at work.
-struct Run<C: Core> {
-    follower: Follower,
-    outbox: Outbox,
-    checkpoints: Checkpoints,
-    shell: Standing<C>,
-    position: Position,
-    saved: Position,
-    saved_at: Instant,
-    /// Messages heard since the last checkpoint, ticks not counted.
-    heard: u64,
-}
-
-impl<C: Core> Run<C> {
-    /// Is it time for a checkpoint? By what was heard, so that telemetry about something else does not make an actor save a state
-    /// that is the same; but the place is kept now and then all the same, so that a start need not read it all again.
-    fn is_due(&self, config: &ShellConfig) -> bool {
-        let waited = u64::try_from(self.saved_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let gone = self.position - self.saved;
-        self.heard > 0 && waited >= config.checkpoint_every_ms
-            || self.heard >= config.checkpoint_every_messages
-            || gone >= config.checkpoint_every_messages.saturating_mul(PASSED_PER_HEARD)
-            || gone > 0 && waited >= config.checkpoint_idle_ms
     }
 }

@@ -172,6 +172,16 @@ impl<C: Core> Driver<C> {
     /// # Errors
     /// A state that `MessagePack` cannot hold.
     pub fn save(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        let mut bytes = Vec::new();
+        self.save_to(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same, behind what is already there. A state may be many megabytes: whoever knows about how many has made room.
+    ///
+    /// # Errors
+    /// A state that `MessagePack` cannot hold.
+    pub fn save_to(&self, bytes: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
         let head = Head {
             actor: C::NAME.to_owned(),
             version: C::STATE_VERSION,
@@ -182,9 +192,8 @@ impl<C: Core> Driver<C> {
             settings: self.settings.write().to_string(),
             refused_settings: self.refused_settings,
         };
-        let mut bytes = rmp_serde::to_vec_named(&head)?;
-        rmp_serde::encode::write(&mut bytes, &self.core)?;
-        Ok(bytes)
+        rmp_serde::encode::write_named(bytes, &head)?;
+        rmp_serde::encode::write(bytes, &self.core)
     }
 
     /// Takes up a checkpoint.
