@@ -101,6 +101,11 @@ async fn a_replay_is_the_live_run_byte_for_byte() {
     let replayed = homeostat(&["replay", file]);
     assert!(replayed.status.success(), "{}", stderr(&replayed));
     assert_eq!(by_actor(lines(&replayed)), live);
+    // A pipe cannot be read twice.
+    let mut piped = Command::new(env!("CARGO_BIN_EXE_homeostat"));
+    let piped =
+        piped.args(["replay", "-", "--verify"]).current_dir(server.path("")).stdin(std::fs::File::open(file).unwrap()).output().unwrap();
+    assert!(piped.status.success() && stderr(&piped).contains("all the same byte for byte"), "{}", stderr(&piped));
 
     // A recording that somebody changed does not verify.
     let text = std::fs::read_to_string(file).unwrap();

@@ -10,6 +10,8 @@ use crate::cli::replay::verdict;
 use crate::config::{Config, Sources};
 use crate::replay::run::{Request, Summary, file, stream};
 use indicatif::ProgressBar;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Runs the command.
@@ -37,7 +39,11 @@ pub async fn run(context: &mut Context, args: ReplayArgs) -> Result<Finish, CliE
         Some(path) => {
             let mut input = query::open(path)?;
             let progress = |count: u64| bar.set_position(count);
-            let replayed = file(&request, &mut input, &mut context.out, &progress);
+            let again = || -> std::io::Result<Option<Box<dyn BufRead>>> {
+                let regular = std::fs::metadata(path).is_ok_and(|about| about.is_file());
+                if regular { Ok(Some(Box::new(BufReader::with_capacity(256 * 1024, File::open(path)?)))) } else { Ok(None) }
+            };
+            let replayed = file(&request, &mut input, &again, &mut context.out, &progress);
             replayed.map_err(|why| CliError::new(named(path)).because(why))?
         }
         None => {

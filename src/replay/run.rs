@@ -10,7 +10,7 @@ use homeostat_actors::core::Output;
 use homeostat_nats::{BusError, Log, Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::{Delivery, Event, Position, Root, UnixMs};
 use std::collections::BTreeSet;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek as _, Write};
 
 /// The longest line of a file, in bytes. A message is a megabyte at most; its recording may be twice that.
 const LINE_MAX: u64 = 8 * 1024 * 1024;
@@ -250,9 +250,18 @@ fn read_line(input: &mut dyn BufRead, buffer: &mut Vec<u8>) -> std::io::Result<O
 
 /// Replays a file: a recording, or plain events one a line. `progress` hears of every message.
 ///
+/// Nothing of it is held in memory. A recording is read twice; `again` opens it once more at its beginning, or gives nothing when
+/// that cannot be done (a pipe): then what comes is kept in a temporary file meanwhile.
+///
 /// # Errors
 /// See [`ReplayError`]. Bad lines of a plain file are counted, not errors.
-pub fn file(request: &Request, input: &mut dyn BufRead, out: &mut dyn Write, progress: &dyn Fn(u64)) -> Result<Summary, ReplayError> {
+pub fn file(
+    request: &Request,
+    input: &mut dyn BufRead,
+    again: &dyn Fn() -> std::io::Result<Option<Box<dyn BufRead>>>,
+    out: &mut dyn Write,
+    progress: &dyn Fn(u64),
+) -> Result<Summary, ReplayError> {
     let mut buffer = Vec::new();
     let mut number = 0;
     // The first line says what kind of file it is.
@@ -263,7 +272,21 @@ pub fn file(request: &Request, input: &mut dyn BufRead, out: &mut dyn Write, pro
         }
     }
     if let Ok(head) = serde_json::from_slice::<Head>(&buffer) {
-        return recording(request, &head, input, out, progress);
+        return match again()? {
+            Some(mut again) => {
+                let poison = poisons(input, &mut std::io::sink())?;
+                // Its head comes once more.
+                while read_line(&mut again, &mut buffer)?.is_some() && buffer.is_empty() {}
+                recording(request, &head, poison, &mut again, number, out, progress)
+            }
+            None => {
+                let mut kept = BufWriter::new(tempfile::tempfile()?);
+                let poison = poisons(input, &mut kept)?;
+                let mut kept = kept.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+                kept.rewind()?;
+                recording(request, &head, poison, &mut BufReader::new(kept), number, out, progress)
+            }
+        };
     }
     let mut replay = Replay::new(request, out, None, BTreeSet::new())?;
     loop {
@@ -281,33 +304,57 @@ pub fn file(request: &Request, input: &mut dyn BufRead, out: &mut dyn Write, pro
     }
 }
 
+/// What actors passed over, by the dead messages of a recording, which come after what they are about. Everything read is written
+/// on.
+fn poisons(input: &mut dyn BufRead, on: &mut dyn Write) -> std::io::Result<BTreeSet<(String, Position)>> {
+    let mut poison = BTreeSet::new();
+    let mut buffer = Vec::new();
+    while read_line(input, &mut buffer)?.is_some() {
+        on.write_all(&buffer)?;
+        on.write_all(b"\n")?;
+        // Few lines are dead messages; those that cannot be read are told of when they are replayed.
+        if !buffer.windows(DEAD.len()).any(|part| part == DEAD) {
+            continue;
+        }
+        let Ok(line) = serde_json::from_slice::<Line>(&buffer) else { continue };
+        let said = line.headers.get("homeostat-by").zip(line.headers.get("homeostat-position"));
+        poison.extend(said.and_then(|(by, position)| poisoned(by, position)));
+    }
+    on.flush()?;
+    Ok(poison)
+}
+
+/// What stands in the line of every dead message: the name of its header.
+const DEAD: &[u8] = b"homeostat-by";
+
+/// Replays what follows the head of a recording, which was line `number`.
 fn recording(
     request: &Request,
     head: &Head,
+    poison: BTreeSet<(String, Position)>,
     input: &mut dyn BufRead,
+    mut number: u64,
     out: &mut dyn Write,
     progress: &dyn Fn(u64),
 ) -> Result<Summary, ReplayError> {
     if head.homeostat_recording != FORMAT {
         return Err(ReplayError::Format(head.homeostat_recording));
     }
-    // Dead messages come after what killed a mind, so the file is read whole before it is replayed.
-    let mut lines = Vec::new();
+    let mut replay = Replay::new(request, out, Some(&head.incarnation), poison)?;
     let mut buffer = Vec::new();
-    let mut number = 1;
+    let mut first = true;
     while read_line(input, &mut buffer)?.is_some() {
         number += 1;
-        if !buffer.is_empty() {
-            lines.push(serde_json::from_slice::<Line>(&buffer).map_err(|error| ReplayError::Broken(number, error.to_string()))?);
+        if buffer.is_empty() {
+            continue;
         }
-    }
-    let poison =
-        lines.iter().filter_map(|line| poisoned(line.headers.get("homeostat-by")?, line.headers.get("homeostat-position")?)).collect();
-    let mut replay = Replay::new(request, out, Some(&head.incarnation), poison)?;
-    replay.begins(lines.first().map_or(1, |line| line.seq))?;
-    for (number, line) in (2..).zip(&lines) {
-        let broken = |error: super::recording::LineError| ReplayError::Broken(number, error.to_string());
-        replay.message(line.decode(&head.root).map_err(broken)?, &line.payload().map_err(broken)?)?;
+        let broken = |why: String| ReplayError::Broken(number, why);
+        let line: Line = serde_json::from_slice(&buffer).map_err(|error| broken(error.to_string()))?;
+        if std::mem::take(&mut first) {
+            replay.begins(line.seq)?;
+        }
+        let payload = line.payload().map_err(|error| broken(error.to_string()))?;
+        replay.message(line.decode(&head.root).map_err(|error| broken(error.to_string()))?, &payload)?;
         progress(number);
     }
     replay.finish(false)
