@@ -167,7 +167,8 @@ impl<C: Core> Shell<C> {
     const TOPICS: Topics = C::INTEREST.topics();
 
     fn take(&mut self, delivery: &Delivery, taken: &mut Taken) -> Result<(), Box<dyn std::any::Any + Send>> {
-        let span = if C::INTEREST.hears(C::NAME, &delivery.content) { self.spans.process(C::NAME, delivery) } else { None };
+        let traced = delivery.context.traceparent.is_some() && C::INTEREST.hears(C::NAME, &delivery.content);
+        let span = if traced { self.spans.process(C::NAME, delivery) } else { None };
         if let Some(suspect) = &mut self.suspect {
             suspect.enter(delivery.position);
         }

@@ -5,7 +5,7 @@
 //!   it and get a later one.
 //! - D-2 What a mind is given depends on the log alone, never on how messages were grouped when they were read.
 
-use crate::core::{Core, Cx, Input, Output, Settings};
+use crate::core::{Core, Cx, Input, Output, Settings, Topics};
 use homeostat_schemas::event::INSTANT_MAX_MS;
 use homeostat_schemas::{Content, Delivery, Identity, Mode, Position, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,8 @@ struct Head {
 }
 
 impl<C: Core> Driver<C> {
+    const TOPICS: Topics = C::INTEREST.topics();
+
     /// A new mind before the first message of a log.
     #[must_use]
     pub fn new(incarnation: &str, settings: Settings<C::Config>) -> Self {
@@ -138,7 +140,7 @@ impl<C: Core> Driver<C> {
         let mut cx = Cx { now: self.now, config: &self.settings.config, modes: &self.settings.modes, identity, outputs: Vec::new() };
         for input in inputs {
             match input {
-                Input::Event(event) if !C::INTEREST.event(event.kind()) => {}
+                Input::Event(event) if !Self::TOPICS.meets(Topics::event(event.kind())) => {}
                 input => self.core.step(input, &mut cx),
             }
         }
