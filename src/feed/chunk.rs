@@ -3,7 +3,7 @@
 use homeostat_actors::core::Topics;
 use homeostat_nats::Entry;
 use homeostat_schemas::envelope::Headers;
-use homeostat_schemas::{Content, Delivery, Position, Rejected, Root, UnixMs};
+use homeostat_schemas::{Content, Delivery, Event, Position, Rejected, Root, UnixMs};
 use std::sync::Arc;
 
 /// Decodes what was read. Nothing can fail: what is not understood says so itself.
@@ -15,12 +15,10 @@ pub fn decode(root: &Root, entry: &Entry) -> Delivery {
 }
 
 /// Everything of a message that could not be processed.
-pub fn rejects(delivery: &Delivery) -> Box<dyn Iterator<Item = &Rejected> + '_> {
-    match &delivery.content {
-        Content::Events(events) => Box::new(events.iter().filter_map(|event| event.as_ref().err())),
-        Content::Broken(rejected) => Box::new(std::iter::once(rejected)),
-        _ => Box::new(std::iter::empty()),
-    }
+pub fn rejects(delivery: &Delivery) -> impl Iterator<Item = &Rejected> {
+    let events: &[Result<Event, Rejected>] = if let Content::Events(events) = &delivery.content { events } else { &[] };
+    let broken = if let Content::Broken(rejected) = &delivery.content { Some(rejected) } else { None };
+    events.iter().filter_map(|event| event.as_ref().err()).chain(broken)
 }
 
 /// Messages of the log in order, decoded, shared.
