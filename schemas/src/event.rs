@@ -79,6 +79,24 @@ macro_rules! for_each_kind {
             pub fn instance(&self) -> Option<&str> {
                 match self { $(Event::$kind(e) => e.instance.as_deref()),* }
             }
+
+            /// Who says it, when and where: what a publisher fills in.
+            #[must_use]
+            pub fn stamp_mut(&mut self) -> Stamp<'_> {
+                match self {
+                    $(Event::$kind(e) => {
+                        Stamp { service: &mut e.service, at_ms: &mut e.at_ms, instance: &mut e.instance, zone: &mut e.zone }
+                    }),*
+                }
+            }
+
+            /// Is every value one that a mind may compute with?
+            ///
+            /// # Errors
+            /// The field and what is wrong with it.
+            pub fn check(&self) -> Result<(), Unfit> {
+                match self { $(Event::$kind(e) => Kind::check(e)),* }
+            }
         }
 
         $(impl From<$kind> for Event { fn from(event: $kind) -> Self { Event::$kind(event) } })*
@@ -124,6 +142,19 @@ impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// The fields that all kinds share, as [`Event::stamp_mut`] gives them.
+#[derive(Debug)]
+pub struct Stamp<'a> {
+    /// The service it speaks of.
+    pub service: &'a mut String,
+    /// When it ended, Unix milliseconds.
+    pub at_ms: &'a mut UnixMs,
+    /// Which replica said it.
+    pub instance: &'a mut Option<String>,
+    /// In which failure domain that replica runs.
+    pub zone: &'a mut Option<String>,
 }
 
 /// What the struct of every kind can do.

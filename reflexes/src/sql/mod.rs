@@ -46,6 +46,7 @@ mod words;
 pub use dialect::{Dialect, UnknownDialect};
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use normaliser::{Normalised, Normaliser};
+pub use params::hash_parameters;
 pub use shape::Shape;
 pub use summary::{SUMMARY_MAX, summary, tables};
 pub use verb::Verb;

@@ -75,3 +75,34 @@ impl Params {
         Some(self.v[0] ^ self.v[1] ^ self.v[2] ^ self.v[3])
     }
 }
+
+/// The keyed hash of parameters that are not in the statement's text: values bound to its placeholders, in order, each as
+/// bytes of whatever form the caller always uses. `None` when there are none.
+///
+/// Comparable with other results of this function under the same key only, not with [`Normalised::params`](super::Normalised):
+/// a driver's bytes of a value are not how SQL writes it.
+#[must_use]
+pub fn hash_parameters<I>(key: u64, parameters: I) -> Option<u64>
+where
+    I: IntoIterator,
+    I::Item: AsRef<[u8]>,
+{
+    let mut params = Params::new(key);
+    parameters.into_iter().for_each(|parameter| params.absorb(parameter.as_ref(), false));
+    params.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_parameters_are_told_apart_by_value_place_and_key() {
+        let of = |key, values: &[&str]| hash_parameters(key, values);
+        assert_eq!(of(1, &["a", "b"]), of(1, &["a", "b"]));
+        assert_eq!(of(1, &[]), None);
+        for other in [of(1, &["b", "a"]), of(1, &["ab"]), of(1, &["a", "b", ""]), of(2, &["a", "b"])] {
+            assert_ne!(of(1, &["a", "b"]), other);
+        }
+    }
+}

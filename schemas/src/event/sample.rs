@@ -17,6 +17,36 @@ pub enum SampleValue {
     Text(String),
 }
 
+impl From<f64> for SampleValue {
+    fn from(value: f64) -> Self {
+        SampleValue::Number(value)
+    }
+}
+
+impl From<bool> for SampleValue {
+    fn from(value: bool) -> Self {
+        SampleValue::Bool(value)
+    }
+}
+
+impl From<&str> for SampleValue {
+    fn from(value: &str) -> Self {
+        SampleValue::Text(value.to_owned())
+    }
+}
+
+impl From<String> for SampleValue {
+    fn from(value: String) -> Self {
+        SampleValue::Text(value)
+    }
+}
+
+impl<T: Into<SampleValue>> From<Option<T>> for SampleValue {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(SampleValue::Null, Into::into)
+    }
+}
+
 impl Serialize for SampleValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
