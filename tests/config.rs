@@ -85,7 +85,8 @@ fn a_broken_file_says_in_which_line() {
 fn text_is_toml_where_it_is_toml_and_text_where_text_is_wanted() {
     let variables = [
         ("HOMEOSTAT_NATS__USER", "1234"),
-        ("HOMEOSTAT_NATS__URL", "nats://127.0.0.1:4222"),
+        ("HOMEOSTAT_NATS", "nats://127.0.0.1:4333"),
+        ("HOMEOSTAT_CLIENT_ZONE", "a"),
         ("HOMEOSTAT_ACTORS__QUERY__RULES", "{ slow = \"observe\" }"),
         ("HOMEOSTAT_LOG", "debug"),
         ("HOMEOSTAT_FAULT", "x:1"),
@@ -94,6 +95,7 @@ fn text_is_toml_where_it_is_toml_and_text_where_text_is_wanted() {
     let loaded = Config::load(&given.sources).unwrap();
     assert_eq!(loaded.config.nats.user.as_deref(), Some("1234"));
     assert_eq!(loaded.config.nats.name, "my bus");
+    assert_eq!(loaded.config.nats.url.as_deref(), Some("nats://127.0.0.1:4333"));
     assert_eq!(loaded.config.telemetry.log, "debug");
     let query = loaded.config.actors.0.get("query").unwrap();
     assert_eq!(query["slow_ms"], 1_000);

@@ -19,11 +19,11 @@ pub const RESERVED: &[(&str, &str)] = &[
     ("HOMEOSTAT_FAULT", "kills the process at a named point; for tests of the once-only promise"),
 ];
 
-/// Variables that begin so belong to tests and to scripts around the program.
-pub const RESERVED_PREFIXES: &[&str] = &["HOMEOSTAT_TEST_", "HOMEOSTAT_CHAOS_", "HOMEOSTAT_DEMO_"];
+/// Variables that begin so belong to tests, to scripts around the program, and to client libraries.
+pub const RESERVED_PREFIXES: &[&str] = &["HOMEOSTAT_TEST_", "HOMEOSTAT_CHAOS_", "HOMEOSTAT_DEMO_", "HOMEOSTAT_CLIENT_"];
 
 /// Short names of settings that are often set for one run.
-pub const SHORT: &[(&str, &str)] = &[("HOMEOSTAT_LOG", "telemetry.log")];
+pub const SHORT: &[(&str, &str)] = &[("HOMEOSTAT_LOG", "telemetry.log"), ("HOMEOSTAT_NATS", "nats.url")];
 
 /// A settings file is at most this large.
 const FILE_MAX: u64 = 1024 * 1024;
