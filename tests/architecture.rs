@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("homeostat-reflexes", &["homeostat-schemas"]),
     ("homeostat-actors", &["homeostat-schemas", "homeostat-reflexes"]),
     ("homeostat-nats", &["homeostat-schemas"]),
+    ("homeostat-client", &["homeostat-schemas", "homeostat-reflexes"]),
     ("homeostat", &["homeostat-schemas", "homeostat-reflexes", "homeostat-actors", "homeostat-nats"]),
 ];
 
@@ -126,7 +127,7 @@ fn every_source_file_says_what_it_is() {
         }
     }
     let mut missing = Vec::new();
-    for folder in ["schemas/src", "reflexes/src", "actors/src", "nats/src", "src"] {
+    for folder in ["schemas/src", "reflexes/src", "actors/src", "nats/src", "src", "clients/rust/src"] {
         walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut missing);
     }
     assert!(missing.is_empty(), "no module documentation in {missing:?}");
