@@ -126,7 +126,7 @@ mod tests {
     fn an_alert_is_a_cloudevent_with_a_deterministic_id() {
         let alert = Alert { id: "k-query-0-7-0".into(), rule: "query.slow".into(), service: "web\r\nshop".into(), ..Alert::default() };
         let identity = Identity { incarnation: "k".into(), actor: "query".into(), partition: 0, position: 7, index: 0 };
-        let output = Output { identity: Some(identity), effect: Effect::Alert(Box::new(alert)) };
+        let output = Output { identity: Some(identity), effect: Effect::Alert(Box::new(alert)), traceparent: None };
         let message = message(&Root::default(), &output, None).unwrap();
         assert_eq!(message.subject, "homeostat.v1.alert.query.slow.web=0D=0Ashop");
         let header = |name: &str| message.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());

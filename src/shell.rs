@@ -181,7 +181,8 @@ impl<C: Core> Shell<C> {
         if !stepped.is_empty() {
             let span = span.or_else(|| self.spans.decide(C::NAME, delivery, &stepped));
             taken.outputs.extend(stepped.into_iter().map(|output| {
-                let trace = self.spans.publish(span.as_ref(), &output).or_else(|| delivery.context.traceparent.clone());
+                let carried = || output.traceparent.clone().or_else(|| delivery.context.traceparent.clone());
+                let trace = self.spans.publish(span.as_ref(), &output).or_else(carried);
                 (output, trace)
             }));
         }

@@ -180,7 +180,17 @@ impl Spans {
     #[must_use]
     pub fn publish(&self, decision: Option<&Decision>, output: &Output) -> Option<String> {
         let tracer = self.tracer.as_ref()?;
-        let parent = Context::new().with_remote_span_context(decision?.span.span_context().clone());
+        let decision = decision?.span.span_context().clone();
+        // Part of a story that began earlier: it goes on in that trace, and points to where it was decided.
+        let story = match &output.traceparent {
+            Some(text) => Some(remote(&TraceContext::new(Some(text), None)).filter(|story| story.trace_flags().is_sampled())?),
+            None => None,
+        };
+        let mut links: Vec<Link> = trace_of(output).into_iter().collect();
+        if story.as_ref().is_some_and(|story| story.trace_id() != decision.trace_id()) {
+            links.push(Link::with_context(decision.clone()));
+        }
+        let parent = Context::new().with_remote_span_context(story.unwrap_or(decision));
         let (template, what) = match &output.effect {
             Effect::Alert(alert) => ("alert", Some(("homeostat.rule", alert.rule.clone(), alert.id.clone()))),
             Effect::Command(command) => ("command", Some(("homeostat.action", command.action.clone(), command.id.clone()))),
@@ -200,11 +210,8 @@ impl Spans {
             attributes.push(KeyValue::new(key, name));
             attributes.push(KeyValue::new("messaging.message.id", id));
         }
-        let builder = tracer
-            .span_builder(format!("publish {template}"))
-            .with_kind(SpanKind::Producer)
-            .with_attributes(attributes)
-            .with_links(trace_of(output).into_iter().collect());
+        let builder =
+            tracer.span_builder(format!("publish {template}")).with_kind(SpanKind::Producer).with_attributes(attributes).with_links(links);
         let mut span = tracer.build_with_context(builder, &parent);
         let context = span.span_context().clone();
         span.end();

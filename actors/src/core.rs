@@ -25,6 +25,8 @@ pub trait Core: Serialize + DeserializeOwned + Default + Send + 'static {
     const NAME: &'static str;
     /// The version of the state. A checkpoint of another version is not read; the mind is rebuilt from the log.
     const STATE_VERSION: u16;
+    /// What it may do before anybody says anything.
+    const MODE: Mode = Mode::Act;
     /// What it listens to. Ticks and the end come to every mind.
     const INTEREST: Interest;
     /// Its thresholds. The documentation of each field is its manual; unknown fields are refused.
@@ -148,6 +150,8 @@ pub struct Output {
     pub identity: Option<Identity>,
     /// The effect.
     pub effect: Effect,
+    /// The trace that it belongs to (`traceparent`), when that is another than the one of the message it was decided on.
+    pub traceparent: Option<String>,
 }
 
 /// Where a step happens: log time, place, settings, and the effects so far.
@@ -159,6 +163,8 @@ pub struct Cx<'a, C> {
     pub(crate) modes: &'a Modes,
     pub(crate) identity: Identity,
     pub(crate) outputs: Vec<Output>,
+    pub(crate) traceparent: Option<&'a str>,
+    pub(crate) follows: Option<String>,
 }
 
 impl<C> Cx<'_, C> {
@@ -172,6 +178,24 @@ impl<C> Cx<'_, C> {
     #[must_use]
     pub fn mode(&self, rule: &str) -> Mode {
         self.modes.of(rule)
+    }
+
+    /// The mode in force for the actor as a whole.
+    #[must_use]
+    pub fn actor_mode(&self) -> Mode {
+        self.modes.actor
+    }
+
+    /// The W3C trace context of the message, as its `traceparent`.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent
+    }
+
+    /// From now on outputs belong to this trace, and not to that of the message: what is decided on a tick or on a measurement
+    /// may be part of a story that began long before. `None` goes back to the message's own.
+    pub fn follow(&mut self, traceparent: Option<String>) {
+        self.follows = traceparent;
     }
 
     /// The identity that the next output will have.
@@ -205,7 +229,7 @@ impl<C> Cx<'_, C> {
 
     /// Says something to whoever listens now.
     pub fn announce(&mut self, announcement: Announcement) {
-        self.outputs.push(Output { identity: None, effect: Effect::Announce(announcement) });
+        self.outputs.push(Output { identity: None, effect: Effect::Announce(announcement), traceparent: None });
     }
 
     pub(crate) fn alert(&mut self, mut alert: Alert) {
@@ -217,7 +241,7 @@ impl<C> Cx<'_, C> {
     fn push(&mut self, effect: Effect) {
         let identity = self.identity.clone();
         self.identity.index = self.identity.index.saturating_add(1);
-        self.outputs.push(Output { identity: Some(identity), effect });
+        self.outputs.push(Output { identity: Some(identity), effect, traceparent: self.follows.clone() });
     }
 }
 
@@ -243,6 +267,24 @@ impl Modes {
         let condition = rule.split_once('.').map_or(rule, |(_, condition)| condition);
         self.rules.get(condition).copied().unwrap_or(self.actor).min(self.actor)
     }
+}
+
+/// An actor's settings before anybody says anything.
+#[must_use]
+pub fn defaults<C: Core>() -> Settings<C::Config> {
+    Settings { modes: Modes { actor: C::MODE, ..Modes::default() }, config: C::Config::default() }
+}
+
+/// Reads the table of an actor; without a `mode` it has that of [`Core::MODE`].
+///
+/// # Errors
+/// The parser's word: which key, and what was expected.
+pub fn read<C: Core>(table: &Value) -> Result<Settings<C::Config>, serde_json::Error> {
+    let mut settings = Settings::read(table)?;
+    if table.get("mode").is_none() {
+        settings.modes.actor = C::MODE;
+    }
+    Ok(settings)
 }
 
 /// An actor's table in the settings: `mode`, `rules`, and its own thresholds beside them.

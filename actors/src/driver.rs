@@ -102,23 +102,24 @@ impl<C: Core> Driver<C> {
         if !C::INTEREST.hears(C::NAME, &delivery.content) && !matches!(delivery.content, Content::Settings(_)) {
             return Vec::new();
         }
+        let trace = delivery.context.traceparent.as_deref();
         match &delivery.content {
             // An actor that is off only sees time pass, so that what it had open ends.
             Content::Events(_) if self.settings.modes.actor == Mode::Off => Vec::new(),
-            Content::Events(events) => self.run(events.iter().flatten().map(Input::Event)),
-            Content::Alert(alert) => self.run([Input::Alert(alert)]),
-            Content::Command(command) => self.run([Input::Command(command)]),
-            Content::Outcome(outcome) => self.run([Input::Outcome(outcome)]),
-            Content::Answer(answer) => self.run([Input::Answer(answer)]),
+            Content::Events(events) => self.run(events.iter().flatten().map(Input::Event), trace),
+            Content::Alert(alert) => self.run([Input::Alert(alert)], trace),
+            Content::Command(command) => self.run([Input::Command(command)], trace),
+            Content::Outcome(outcome) => self.run([Input::Outcome(outcome)], trace),
+            Content::Answer(answer) => self.run([Input::Answer(answer)], trace),
             Content::Settings(all) => {
-                match all.get(C::NAME).map(Settings::read) {
+                match all.get(C::NAME).map(crate::core::read::<C>) {
                     Some(Ok(settings)) => self.settings = settings,
                     Some(Err(_)) => self.refused_settings = self.refused_settings.saturating_add(1),
                     None => {}
                 }
                 Vec::new()
             }
-            Content::Tick => self.run([Input::Tick]),
+            Content::Tick => self.run([Input::Tick], trace),
             Content::Ask(_) | Content::Housekeeping | Content::Broken(_) => Vec::new(),
         }
     }
@@ -126,10 +127,10 @@ impl<C: Core> Driver<C> {
     /// Says that a file is at its end.
     pub fn end(&mut self) -> Vec<Output> {
         self.position = self.position.saturating_add(1);
-        self.run([Input::End])
+        self.run([Input::End], None)
     }
 
-    fn run<'a>(&mut self, inputs: impl IntoIterator<Item = Input<'a>>) -> Vec<Output> {
+    fn run<'a>(&mut self, inputs: impl IntoIterator<Item = Input<'a>>, traceparent: Option<&str>) -> Vec<Output> {
         let identity = Identity {
             incarnation: self.incarnation.clone(),
             actor: C::NAME.to_owned(),
@@ -137,7 +138,15 @@ impl<C: Core> Driver<C> {
             position: self.position,
             index: 0,
         };
-        let mut cx = Cx { now: self.now, config: &self.settings.config, modes: &self.settings.modes, identity, outputs: Vec::new() };
+        let mut cx = Cx {
+            now: self.now,
+            config: &self.settings.config,
+            modes: &self.settings.modes,
+            identity,
+            outputs: Vec::new(),
+            traceparent,
+            follows: None,
+        };
         for input in inputs {
             match input {
                 Input::Event(event) if !Self::TOPICS.meets(Topics::event(event.kind())) => {}

@@ -50,7 +50,11 @@ mod tests {
     use homeostat_schemas::Alert;
 
     fn alert(rule: &str, at_ms: u64) -> Output {
-        Output { identity: None, effect: Effect::Alert(Box::new(Alert { rule: rule.into(), at_ms, ..Alert::default() })) }
+        Output {
+            identity: None,
+            effect: Effect::Alert(Box::new(Alert { rule: rule.into(), at_ms, ..Alert::default() })),
+            traceparent: None,
+        }
     }
 
     #[test]
