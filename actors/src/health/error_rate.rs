@@ -43,7 +43,8 @@ impl Requests {
         let z2 = Z * Z;
         let centre = p + z2 / (2.0 * n);
         let spread = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-        ((centre - spread) / (1.0 + z2 / n)).max(0.0)
+        // Rounding must not lift it above the share itself (of no failures, above nothing).
+        ((centre - spread) / (1.0 + z2 / n)).clamp(0.0, p)
     }
 
     /// Is it too much? `None` when there are fewer than `min` to judge by.
