@@ -230,6 +230,20 @@ pub const HEALTH_MEMORY: Rule = Rule {
     advice: "Raise the limit, lower the load, or look for a leak.",
 };
 
+/// Something is missed, however full it is.
+pub const HEALTH_PRESSURE: Rule = Rule {
+    name: "health.pressure",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "The tasks of a process wait for memory, CPU or disk for too much of the time, or its CPU quota throttles it too often.",
+    labels: &["instance", "resource"],
+    evidence: &[
+        ("value", "the share of the time that tasks waited (PSI, some avg10), or of the periods that were throttled"),
+        ("limit", "the limit in force"),
+    ],
+    advice: "Give it more of what it waits for, or less to do; a raised quota helps against throttling.",
+};
+
 /// The kernel killed a process for want of memory.
 pub const HEALTH_OOM_KILL: Rule = Rule {
     name: "health.oom_kill",
@@ -307,6 +321,77 @@ const PROBE_EVIDENCE: &[(&str, &str)] = &[
     ("limit_ms", "the limit in force"),
 ];
 
+const VERDICT_EVIDENCE: &[(&str, &str)] = &[
+    ("incident", "the incident it was done for"),
+    ("command", "the last command"),
+    ("tries", "commands for this incident so far"),
+    ("verify", "what had to come true"),
+    ("measured", "the series by which it was judged, when one was measured"),
+    ("before", "its last value before the command"),
+    ("after", "its last value since the command was done"),
+    ("took_ms", "time from done to this verdict, ms"),
+];
+
+/// A command helped, as measured.
+pub const RECOVERY_VERIFIED: Rule = Rule {
+    name: "recovery.verified",
+    severity: Severity::Info,
+    nature: Nature::Occurrence { quiet_ms: 10 * MINUTE },
+    meaning: "A command was carried out, and its effect was measured.",
+    labels: &["action", "target", "cause"],
+    evidence: VERDICT_EVIDENCE,
+    advice: "Nothing need be done now; look for the cause if it happens again.",
+};
+
+/// A command was carried out and did not help.
+pub const RECOVERY_INEFFECTIVE: Rule = Rule {
+    name: "recovery.ineffective",
+    severity: Severity::Warning,
+    nature: Nature::Occurrence { quiet_ms: 10 * MINUTE },
+    meaning: "A command was carried out, and what it was to bring about was measured and did not come true in time.",
+    labels: &["action", "target", "cause"],
+    evidence: VERDICT_EVIDENCE,
+    advice: "It is tried again after the cool-down until its attempts are used up; see whether the rule does what it is meant to.",
+};
+
+/// Recovery gives up on an incident; a person has to look.
+pub const RECOVERY_ESCALATED: Rule = Rule {
+    name: "recovery.escalated",
+    severity: Severity::Critical,
+    nature: Nature::Occurrence { quiet_ms: 24 * 60 * MINUTE },
+    meaning: "Nothing more is done about an incident by itself: attempts are used up, a guard rail held for too long, or nobody decided.",
+    labels: &["action", "target", "cause"],
+    evidence: VERDICT_EVIDENCE,
+    advice: "See `homeostat recovery list` for what was tried. Another try: `homeostat recovery approve` with the incident.",
+};
+
+/// A command waits for a person.
+pub const RECOVERY_APPROVAL_WANTED: Rule = Rule {
+    name: "recovery.approval_wanted",
+    severity: Severity::Warning,
+    nature: Nature::State,
+    meaning: "A command would be issued, and its rule wants a person to agree first.",
+    labels: &["action", "target", "cause"],
+    evidence: &[
+        ("approve", "the incident to approve or deny"),
+        ("args", "the arguments of the command"),
+        ("missing", "how many persons have yet to agree"),
+        ("until_ms", "when it is escalated unless somebody decides, log time"),
+    ],
+    advice: "`homeostat recovery approve INCIDENT` or `homeostat recovery deny INCIDENT`.",
+};
+
+/// Most of a fleet is unhealthy for one cause.
+pub const RECOVERY_FLEET_BRAKE: Rule = Rule {
+    name: "recovery.fleet_brake",
+    severity: Severity::Critical,
+    nature: Nature::State,
+    meaning: "Most instances of a service (or most services) are unhealthy for one cause: it lies in none of them, and nothing is done about it.",
+    labels: &["cause"],
+    evidence: &[("unhealthy", "how many are"), ("of", "of how many"), ("limit", "the share in force")],
+    advice: "Look for what they share: a deployment, a dependency, the load. Commands go on by themselves when the share has fallen.",
+};
+
 /// Every rule, in the order of the documentation.
 pub static CATALOGUE: &[&Rule] = &[
     &QUERY_SLOW,
@@ -320,11 +405,17 @@ pub static CATALOGUE: &[&Rule] = &[
     &HEALTH_BUS_SILENT,
     &HEALTH_ERROR_RATE,
     &HEALTH_MEMORY,
+    &HEALTH_PRESSURE,
     &HEALTH_OOM_KILL,
     &HEALTH_CHECK_FAILED,
     &HEALTH_POOL_EXHAUSTED,
     &HEALTH_DATABASE,
     &HEALTH_BUS,
+    &RECOVERY_VERIFIED,
+    &RECOVERY_INEFFECTIVE,
+    &RECOVERY_ESCALATED,
+    &RECOVERY_APPROVAL_WANTED,
+    &RECOVERY_FLEET_BRAKE,
 ];
 
 #[cfg(test)]

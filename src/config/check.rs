@@ -33,7 +33,13 @@ const SHARES: &[&str] = &[
     "actors.health.error_rate",
     "actors.health.error_rate_clear",
     "actors.health.memory",
+    "actors.health.pressure_memory",
+    "actors.health.pressure_cpu",
+    "actors.health.pressure_io",
+    "actors.health.throttled",
     "actors.health.pool",
+    "actors.recovery.blast_radius",
+    "actors.recovery.brake_share",
 ];
 
 /// Settings with which nothing would ever be done in time, or nothing at all, if they were 0.

@@ -58,6 +58,16 @@ pub struct HealthConfig {
     pub memory: f64,
     /// This many samples in a row decide on memory, up and down.
     pub memory_samples: u32,
+    /// The share of the time that tasks wait for memory (PSI, `some avg10`) that is too much.
+    pub pressure_memory: f64,
+    /// The same for CPU.
+    pub pressure_cpu: f64,
+    /// The same for disk and network storage.
+    pub pressure_io: f64,
+    /// The share of periods in which the CPU quota throttled a process that is too much.
+    pub throttled: f64,
+    /// This many reports in a row decide on pressure, up and down.
+    pub pressure_samples: u32,
     /// The share of its connections at which a pool counts as used up; one report raises, two below it in a row resolve.
     pub pool: f64,
     /// A publisher is silent when it has missed this many of the intervals it announced itself.
@@ -93,6 +103,11 @@ impl Default for HealthConfig {
             error_rate_clear: 0.8,
             memory: 0.9,
             memory_samples: 2,
+            pressure_memory: 0.1,
+            pressure_cpu: 0.5,
+            pressure_io: 0.3,
+            throttled: 0.25,
+            pressure_samples: 3,
             pool: 0.8,
             missed_intervals: 3,
             silence_grace_ms: 1_000,
@@ -123,10 +138,12 @@ pub struct Limits {
     pub pools: usize,
     /// Caches of one service; further ones are ignored.
     pub caches: usize,
+    /// Findings of other actors about one service; further ones are ignored.
+    pub told: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { services: 10_000, instances: 100_000, instances_per_service: 1_000, checks: 32, pools: 16, caches: 16 }
+        Limits { services: 10_000, instances: 100_000, instances_per_service: 1_000, checks: 32, pools: 16, caches: 16, told: 32 }
     }
 }

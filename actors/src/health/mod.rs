@@ -6,7 +6,9 @@
 //! | checks | heartbeats | `health.check_failed` |
 //! | errors | requests | `health.error_rate` |
 //! | memory | resource reports | `health.memory`, `health.oom_kill` |
+//! | pressure | resource reports | `health.pressure` |
 //! | pools | pool reports | `health.pool_exhausted` |
+//! | what others found | alerts `breaker.open`, `leak.limit_near` | none of its own: warnings of readiness |
 //! | probes | answers of the hand `probe` | `health.database`, `health.bus` |
 //!
 //! Whoever sends a heartbeat is enrolled and waited for from then on. A silent instance is forgotten when it is retired (an
@@ -27,11 +29,13 @@ mod checks;
 mod config;
 mod error_rate;
 mod presence;
+mod pressure;
 mod probe;
 mod record;
 mod registry;
 mod replay;
 mod streak;
+mod told;
 mod verdict;
 mod view;
 mod vitals;
@@ -58,13 +62,14 @@ pub const OWN: &str = "homeostat";
 pub const RETIRE: &str = "health.retire";
 
 /// The rules whose findings are about an instance or a service, and end with it.
-const SERVICE_RULES: [&Rule; 6] = [
+const SERVICE_RULES: [&Rule; 7] = [
     &rule::HEALTH_SILENT,
     &rule::HEALTH_CHECK_FAILED,
     &rule::HEALTH_ERROR_RATE,
     &rule::HEALTH_MEMORY,
     &rule::HEALTH_OOM_KILL,
     &rule::HEALTH_POOL_EXHAUSTED,
+    &rule::HEALTH_PRESSURE,
 ];
 
 /// How often what ends by itself, and what the settings expect, is looked after.
@@ -93,10 +98,10 @@ pub struct HealthCore {
 
 impl Core for HealthCore {
     const NAME: &'static str = "health";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     const INTEREST: Interest = Interest {
         events: &[EventKind::Heartbeat, EventKind::Request, EventKind::Resource, EventKind::Pool, EventKind::Cache, EventKind::Order],
-        alerts: false,
+        alerts: true,
         commands: false,
         outcomes: false,
     };
@@ -114,11 +119,11 @@ impl Core for HealthCore {
             Input::Event(Event::Cache(event)) => self.cache(event, cx),
             Input::Event(Event::Order(event)) => self.order(event, cx),
             Input::Answer(answer) => self.probes.answer(answer, &mut self.incidents, cx),
+            Input::Alert(alert) => self.told(alert, cx),
             Input::Tick => self.tick(cx),
             // The end of a file says nothing about anyone's health.
             Input::End
             | Input::Event(Event::Query(_) | Event::Call(_) | Event::Calls(_) | Event::Span(_) | Event::Sample(_) | Event::Metric(_))
-            | Input::Alert(_)
             | Input::Command(_)
             | Input::Outcome(_) => {}
         }

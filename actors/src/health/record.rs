@@ -47,6 +47,24 @@ pub(super) struct Memory {
     pub(super) seen_ms: UnixMs,
 }
 
+/// How much of one thing is missed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pressure {
+    pub(super) value: f64,
+    pub(super) streak: Streak,
+    pub(super) seen_ms: UnixMs,
+}
+
+/// What another actor found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// What the part is called.
+    pub(super) name: String,
+    pub(super) instance: String,
+    pub(super) why: String,
+    pub(super) at_ms: UnixMs,
+}
+
 /// A connection pool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PoolUse {
@@ -112,6 +130,8 @@ pub(super) struct Instance {
     pub(super) checks: BTreeMap<String, CheckState>,
     pub(super) memory: Option<Memory>,
     pub(super) pools: BTreeMap<String, PoolUse>,
+    /// By what is missed: four at most.
+    pub(super) pressures: BTreeMap<String, Pressure>,
     /// Its place in the queue of deadlines.
     pub(super) due_ms: Option<UnixMs>,
 }
@@ -128,5 +148,7 @@ pub(super) struct Service {
     /// Its place in the queue of deadlines: when its error rate is looked at again.
     pub(super) due_ms: Option<UnixMs>,
     pub(super) caches: BTreeMap<String, CacheUse>,
+    /// What other actors found, by incident.
+    pub(super) told: BTreeMap<String, Told>,
     pub(super) instances: BTreeMap<String, Instance>,
 }

@@ -60,6 +60,9 @@ impl Registry {
             while service.caches.len() > limits.caches {
                 service.caches.pop_last();
             }
+            while service.told.len() > limits.told {
+                service.told.pop_last();
+            }
         }
         for each in &gone {
             if let Some(instance) = &each.instance

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 mod cases;
 mod presence;
 mod properties;
+mod told;
 mod vitals;
 
 /// A heartbeat every second.

@@ -21,7 +21,8 @@ const COMPONENTS_MAX: usize = 200;
 /// One part of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Component {
-    /// What it is: `heartbeat`, `uptime`, `error_rate`, `memory`, `pool:<name>`, `database`, or the name of a check.
+    /// What it is: `heartbeat`, `uptime`, `error_rate`, `memory`, `pressure:<of what>`, `pool:<name>`,
+    /// `breaker:<peer>`, `memory_limit` (it will be reached soon), `database`, or the name of a check.
     pub name: String,
     /// Whose it is, when the service has instances with names.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -224,6 +225,12 @@ fn view(service: &Service, now: UnixMs, floor_ms: UnixMs, config: &HealthConfig)
         own.push(errors(requests, now, config));
     }
     let mut components: Vec<Component> = own.iter().map(|one| one.component("")).collect();
+    for told in service.told.values() {
+        let mut one = Shown::new(told.name.as_str(), Observed::Warn, Criticality::Optional, told.at_ms);
+        one.why = Some(told.why.clone());
+        components.push(one.component(&told.instance));
+        own.push(one);
+    }
     let mut parts: Vec<Part> = own.into_iter().map(|one| one.part).collect();
 
     let mut votes = Vec::new();
@@ -323,6 +330,16 @@ fn instance_parts(instance: &Instance, now: UnixMs, floor_ms: UnixMs, config: &H
         };
         let mut one = Shown::new("memory", observed, Criticality::Optional, memory.seen_ms);
         one.value = Some((ratio(memory.bytes, limit), "1"));
+        shown.push(one);
+    }
+    for (name, pressure) in &instance.pressures {
+        let observed = match pressure.streak.state() {
+            _ if !fresh(pressure.seen_ms, now, config) => Observed::Unknown,
+            Some(false) => Observed::Warn,
+            _ => Observed::Pass,
+        };
+        let mut one = Shown::new(format!("pressure:{name}"), observed, Criticality::Optional, pressure.seen_ms);
+        one.value = Some((pressure.value, "1"));
         shown.push(one);
     }
     for (name, pool) in &instance.pools {

@@ -73,6 +73,7 @@ impl HealthCore {
                 about(&rule::HEALTH_OOM_KILL, &event.service, name, summary).evidence("oom_kills", event.oom_kills).evidence("new", killed);
             self.incidents.fire(finding, cx);
         }
+        self.pressure(event, name, cx);
         if let Some((limit, share, good, true)) = verdict {
             let summary = format!("{:.1} % of the memory limit in use", share * 100.0);
             let finding = about(&rule::HEALTH_MEMORY, &event.service, name, summary)
@@ -150,6 +151,7 @@ impl HealthCore {
         let memory = i.memory.take_if(|memory| old(memory.seen_ms)).is_some();
         let pools: Vec<String> = i.pools.iter().filter(|(_, pool)| old(pool.seen_ms)).map(|(name, _)| name.clone()).collect();
         i.pools.retain(|_, pool| !old(pool.seen_ms));
+        self.forget_pressures(service, instance, cx);
         if memory {
             self.incidents.resolve(about(&rule::HEALTH_MEMORY, service, instance, "memory is no longer reported"), cx);
         }

@@ -1,6 +1,6 @@
 //! The fields of each kind, in the order of the documentation.
 
-use super::limits::{duration_ms, duration_us, finite, instant, interval, not_negative, peer, service, up};
+use super::limits::{duration_ms, duration_us, finite, instant, interval, not_negative, peer, service, share, up};
 use super::{EventKind, Kind, SampleValue, Unfit};
 use crate::time::UnixMs;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -334,6 +334,18 @@ kind! {
         /// Out-of-memory kills in the cgroup since it was made (a counter).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         oom_kills: Option<u64>,
+        /// Share of the last ten seconds in which tasks of its cgroup waited for memory, 0–1 (PSI, `some avg10` / 100).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory_pressure: Option<f64>,
+        /// The same for CPU.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cpu_pressure: Option<f64>,
+        /// The same for disks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        io_pressure: Option<f64>,
+        /// Share of the scheduler's periods since the last report in which its CPU quota throttled it, 0–1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cpu_throttled: Option<f64>,
         /// When the process started, Unix milliseconds (before the year 10000): another value is another life.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         started_ms: Option<UnixMs>,
@@ -341,6 +353,10 @@ kind! {
     check(self) {
         not_negative("cpu_ratio", self.cpu_ratio)?;
         not_negative("load_rps", self.load_rps)?;
+        share("memory_pressure", self.memory_pressure)?;
+        share("cpu_pressure", self.cpu_pressure)?;
+        share("io_pressure", self.io_pressure)?;
+        share("cpu_throttled", self.cpu_throttled)?;
         instant("started_ms", self.started_ms)?;
     }
 }

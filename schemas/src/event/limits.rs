@@ -55,6 +55,12 @@ pub(super) fn not_negative(field: &'static str, value: Option<f64>) -> Result<()
     }
 }
 
+/// A share is told as one: whoever sends percent means something else.
+pub(super) fn share(field: &'static str, value: Option<f64>) -> Result<(), Unfit> {
+    not_negative(field, value)?;
+    if value.is_some_and(|value| value > 1.0) { Err(Unfit { field, why: "must be a share, 0 to 1" }) } else { Ok(()) }
+}
+
 pub(super) fn peer(bytes: usize) -> Result<(), Unfit> {
     if (1..=SERVICE_MAX).contains(&bytes) { Ok(()) } else { Err(Unfit { field: "peer", why: "must have 1 to 64 bytes" }) }
 }

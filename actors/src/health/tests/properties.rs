@@ -13,7 +13,7 @@ fn alerts(outputs: &[Output]) -> Vec<&Alert> {
 }
 
 fn limits(size: usize) -> Limits {
-    Limits { services: size, instances: size + 2, instances_per_service: size / 2 + 1, checks: size / 2, pools: 1, caches: 1 }
+    Limits { services: size, instances: size + 2, instances_per_service: size / 2 + 1, checks: size / 2, pools: 1, caches: 1, told: 1 }
 }
 
 /// Something that happens: an event of some name, an order, other limits.
