@@ -3,9 +3,9 @@
 
 use crate::feed::Progress;
 use crate::supervise::{Common, End, Keeper};
-use homeostat_actors::core::{Core, Settings};
+use homeostat_actors::core::{self, Core, Settings};
 use homeostat_actors::driver::Driver;
-use homeostat_actors::{health::HealthCore, query::QueryCore, status::StatusCore};
+use homeostat_actors::{health::HealthCore, query::QueryCore, recovery::RecoveryCore, status::StatusCore};
 use homeostat_schemas::{Delivery, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ macro_rules! roster {
 
         impl Default for ActorSettings {
             fn default() -> Self {
-                ActorSettings([$((<$core as Core>::NAME.to_owned(), Settings::<<$core as Core>::Config>::default().write())),+].into_iter().collect())
+                ActorSettings([$((<$core as Core>::NAME.to_owned(), core::defaults::<$core>().write())),+].into_iter().collect())
             }
         }
 
@@ -87,6 +87,8 @@ roster! {
     query: QueryCore,
     /// Signs of life, error rates, memory, probes.
     health: HealthCore,
+    /// From alerts to commands, and whether they helped.
+    recovery: RecoveryCore,
     /// What is open now.
     status: StatusCore,
 }
@@ -103,7 +105,7 @@ impl ActorSettings {
     /// Which key is wrong, and what was expected.
     pub fn of<C: Core>(&self) -> Result<Settings<C::Config>, SettingsError> {
         let table = self.0.get(C::NAME).cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        Settings::read(&table).map_err(|why| SettingsError { actor: C::NAME, why: why.to_string() })
+        core::read::<C>(&table).map_err(|why| SettingsError { actor: C::NAME, why: why.to_string() })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::core::{Core, Settings};
 use crate::driver::Driver;
 use crate::health::HealthCore;
 use crate::query::QueryCore;
+use crate::recovery::RecoveryCore;
 use crate::rig::START;
 use crate::status::StatusCore;
 use homeostat_schemas::event::{
@@ -124,6 +125,10 @@ impl Draw<'_> {
                 cpu_ratio: self.some(Self::real),
                 load_rps: self.some(Self::real),
                 oom_kills: self.some(Self::count),
+                memory_pressure: self.some(Self::real),
+                cpu_pressure: self.some(Self::real),
+                io_pressure: self.some(Self::real),
+                cpu_throttled: self.some(Self::real),
                 started_ms: self.some(Self::time),
             }),
             EventKind::Pool => event!(Pool {
@@ -140,9 +145,11 @@ impl Draw<'_> {
             EventKind::Metric => event!(Metric { name: self.text(), value: self.real() }),
             EventKind::Order => {
                 event!(Order {
-                    action: "health.retire".to_owned(),
-                    target: self.of(&["a", "b/", "/", ""]).to_owned(),
-                    args: Value::Null,
+                    action: self
+                        .of(&["health.retire", "recovery.approve", "recovery.pause", "recovery.resume", "cache.warm", ""])
+                        .to_owned(),
+                    target: self.of(&["a", "b/", "/", "", "all", "service:a"]).to_owned(),
+                    args: self.of(&[0, 1]).into(),
                     by: self.text()
                 })
             }
@@ -159,7 +166,9 @@ impl Draw<'_> {
             1 => Content::Alert(Box::new(Alert {
                 id: self.text(),
                 incident: self.text(),
-                rule: self.of(&["query.slow", "recovery.verified", ""]).to_owned(),
+                rule: self.of(&["query.slow", "recovery.verified", "leak.confirmed", "query.cache_cold", "leak.limit_near", ""]).to_owned(),
+                service: self.of(&["a", "b", ""]).to_owned(),
+                labels: std::iter::once(("instance".to_owned(), self.text())).chain([("cache".to_owned(), self.text())]).collect(),
                 state: self.of(&[State::Firing, State::Resolved]),
                 at_ms: self.time(),
                 since_ms: self.time(),
@@ -175,7 +184,11 @@ impl Draw<'_> {
                 expires_ms: self.time(),
                 ..Command::default()
             })),
-            3 => Content::Outcome(Outcome { command: self.text(), instance: self.some(Self::text), ..Outcome::default() }),
+            3 => Content::Outcome(Outcome {
+                command: self.of(&["extremes-recovery-0-5-0", "extremes-recovery-0-8-0", "a"]).to_owned(),
+                instance: self.some(Self::text),
+                ..Outcome::default()
+            }),
             4 => Content::Answer(Answer {
                 ask: format!("extremes:health:0:{}:0", self.of(&[1, 2, 3, 4, 5])),
                 actor: self.of(&["health", "query"]).to_owned(),
@@ -186,6 +199,7 @@ impl Draw<'_> {
             _ => Content::Settings(json!({
                 "query": every_number_is::<QueryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),
+                "recovery": every_number_is::<RecoveryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "status": every_number_is::<StatusCore>(self.of(&[0, 1, 3, u32::MAX])),
             })),
         }
@@ -248,6 +262,11 @@ proptest! {
     }
 
     #[test]
+    fn nothing_extreme_harms_the_recovery_mind(story in story()) {
+        endures::<RecoveryCore>(&story)?;
+    }
+
+    #[test]
     fn nothing_extreme_harms_the_status_mind(story in story()) {
         endures::<StatusCore>(&story)?;
     }
@@ -258,6 +277,7 @@ fn settings_of_every_number_are_read() {
     for number in [0, 1, 3, u32::MAX] {
         Settings::<<QueryCore as Core>::Config>::read(&every_number_is::<QueryCore>(number)).unwrap();
         Settings::<<HealthCore as Core>::Config>::read(&every_number_is::<HealthCore>(number)).unwrap();
+        Settings::<<RecoveryCore as Core>::Config>::read(&every_number_is::<RecoveryCore>(number)).unwrap();
         Settings::<<StatusCore as Core>::Config>::read(&every_number_is::<StatusCore>(number)).unwrap();
     }
 }

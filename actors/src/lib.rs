@@ -12,6 +12,7 @@
 //! | [`query`] | slow queries, N+1 |
 //! | [`forecast`] | forecasts, anomalies, time to exhaustion |
 //! | [`health`] | signs of life, error rates, memory, pools, probes |
+//! | [`recovery`] | from alerts to commands, and whether they helped |
 //! | [`status`] | everything that is open now |
 
 pub mod core;
@@ -22,6 +23,7 @@ pub mod forecast;
 pub mod health;
 pub mod incidents;
 pub mod query;
+pub mod recovery;
 #[cfg(test)]
 pub mod rig;
 pub mod status;

@@ -38,7 +38,7 @@ pub struct ExecutorLimits {
     pub targets_max: usize,
     /// Commands that are remembered of each target.
     pub commands_max: usize,
-    /// A command that is at work for longer has failed, ms.
+    /// A command that is at work for longer has failed, ms; unless the command itself says how long it may be.
     pub run_max_ms: Ms,
 }
 
@@ -114,6 +114,10 @@ struct Seen {
 /// Where a command says which replica is to execute it; without it, any one of the service may.
 pub const INSTANCE_ARG: &str = "instance";
 
+/// Where a command says how long it may be at work, seconds; without it, [`ExecutorLimits::run_max_ms`] holds. After that time
+/// whoever sent it takes it for over, so it must be.
+pub const TIMEOUT_ARG: &str = "timeout_s";
+
 /// Longest word of explanation that is kept, in characters.
 const DETAIL_MAX: usize = 300;
 
@@ -181,7 +185,8 @@ impl Executor {
         if busy {
             return self.end(command, OutcomeStatus::Refused, "another command is at work on the target", now);
         }
-        let until_ms = now.saturating_add(self.limits.run_max_ms);
+        let named = command.args.get(TIMEOUT_ARG).and_then(serde_json::Value::as_u64).filter(|&seconds| seconds > 0);
+        let until_ms = now.saturating_add(named.map_or(self.limits.run_max_ms, |seconds| seconds.saturating_mul(1_000)));
         if !self.remember(command, OutcomeStatus::Accepted, "", Some(until_ms), now) {
             return Decision::Answer(self.outcome(command, OutcomeStatus::Refused, "too many targets at once", now));
         }
@@ -375,6 +380,9 @@ mod tests {
         let mut gate = gate();
         gate.offer(&command("a", "products", 1), true, 2_000);
         assert_eq!(gate.overdue(301_999), []);
+        let mut short = Executor::new("shop", "", 0, ExecutorLimits::default());
+        short.offer(&Command { args: json!({"timeout_s": 5}), ..command("a", "products", 1) }, true, 2_000);
+        assert_eq!((short.overdue(6_999).len(), short.overdue(7_000).len()), (0, 1));
         let over = gate.overdue(302_000);
         assert_eq!((over[0].command.as_str(), over[0].status), ("a", OutcomeStatus::Failed));
         assert_eq!(gate.finished("a", Ok(None), 303_000), None);

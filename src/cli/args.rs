@@ -1,5 +1,9 @@
 //! Every command and flag: from here come help, man page and completions.
 
+mod recovery;
+
+pub use recovery::{Named, RecoveryArgs, RecoveryCommand};
+
 use crate::config::sources::Flag;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use homeostat_reflexes::{breaker, sql::Dialect};
@@ -65,6 +69,8 @@ pub enum Command {
     Forecast(ForecastArgs),
     /// Look at circuit breakers
     Breaker(BreakerArgs),
+    /// See what is done about what is wrong, and have a word in it
+    Recovery(RecoveryArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings

@@ -35,7 +35,7 @@ pub async fn ask(args: &HealthcheckArgs, config: &Config) -> Result<(String, u16
     let within = Duration::from_millis(args.timeout_ms);
     let late =
         |_| CliError::new(format!("{url} did not answer within {} ms", args.timeout_ms)).advise("see whether `homeostat up` runs there");
-    let status = tokio::time::timeout(within, get(&url)).await.map_err(late)??;
+    let (status, _) = tokio::time::timeout(within, fetch(&url, ANSWER_MAX)).await.map_err(late)??;
     Ok((url, status))
 }
 
@@ -53,8 +53,11 @@ pub fn gateway(config: &Config) -> String {
     }
 }
 
-/// The status of a GET over plain HTTP/1.1.
-async fn get(url: &str) -> Result<u16, CliError> {
+/// Status and body of a GET over plain HTTP/1.1, at most `limit` bytes of it. The caller sets the deadline.
+///
+/// # Errors
+/// The URL is none, or nobody answers there in HTTP.
+pub async fn fetch(url: &str, limit: u64) -> Result<(u16, Vec<u8>), CliError> {
     let bad = || CliError::new(format!("`{url}` cannot be asked")).advise("write http://host:port/path");
     let rest = url.strip_prefix("http://").ok_or_else(bad)?;
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
@@ -71,9 +74,11 @@ async fn get(url: &str) -> Result<u16, CliError> {
         format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeostat-healthcheck\r\nAccept: */*\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(away)?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer).await.map_err(away)?;
+    stream.take(limit).read_to_end(&mut answer).await.map_err(away)?;
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split_whitespace().nth(1)).and_then(|status| status.parse().ok());
-    status.ok_or_else(|| CliError::new(format!("{url} does not speak HTTP")))
+    let status = status.ok_or_else(|| CliError::new(format!("{url} does not speak HTTP")))?;
+    let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
+    Ok((status, answer.split_off(body)))
 }

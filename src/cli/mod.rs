@@ -21,6 +21,7 @@ pub mod out;
 pub mod publish;
 pub mod query;
 pub mod record;
+pub mod recovery;
 pub mod replay;
 pub mod replaying;
 pub mod series;
@@ -155,6 +156,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Health(args) => health::run(&mut context, &args),
         Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Breaker(args) => breaker::run(&mut context, &args),
+        Command::Recovery(args) => recovery::run(&mut context, &args).await,
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,

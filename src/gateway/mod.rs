@@ -11,6 +11,7 @@
 //! | [`body`] | request bodies: bounded, inflated, in time |
 //! | [`traces`], [`events`] | intake: OTLP and Homeostat's own events; [`publish`] puts both on the log |
 //! | [`api`] | status, alerts, commands, queries as JSON |
+//! | [`recovery`] | what is done about what is wrong, and orders of people |
 //! | [`stream`] | alerts, commands and outcomes as they happen |
 //! | [`openapi`] | the description of all this, made from the types |
 //!
@@ -32,6 +33,7 @@ mod probes;
 pub mod problem;
 mod publish;
 pub mod readiness;
+pub mod recovery;
 pub mod routes;
 pub mod stream;
 mod traces;

@@ -4,11 +4,13 @@ use super::api::{AlertEntry, AlertsQuery, CommandEntry, CommandsQuery, QueriesQu
 use super::events::Receipt;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
+use super::recovery::{OrderReceipt, OrderRequest};
 use super::routes::{ENDPOINTS, Verb};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
 use homeostat_actors::health::ServiceView;
 use homeostat_actors::query::QueryRow;
+use homeostat_actors::recovery::RecoveryView;
 use homeostat_schemas::{Alert, Command, Event, Outcome};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
@@ -138,6 +140,8 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
             let query = in_query::<QueriesQuery>();
             api("Statistics by shape of statement, most time first", query, list(generator.subschema_for::<QueryRow>()))
         }
+        "/api/v1/recovery" => api("What is done about what is wrong, and why", Value::Null, generator.subschema_for::<RecoveryView>()),
+        "/api/v1/recovery/orders" => orders(generator),
         "/api/v1/stream" => {
             let stream = json!({ "description": "Events `alert`, `command` and `outcome`; the id is the place in the log", "content": {
                 "text/event-stream": { "schema": { "type": "string" } } } });
@@ -189,6 +193,19 @@ fn events(generator: &mut SchemaGenerator) -> Value {
             "200": answer("What was stored, and what could not be used", "application/json", &receipt),
             "422": answer("Not one event could be used", PROBLEM_JSON, &receipt),
         },
+    })
+}
+
+fn orders(generator: &mut SchemaGenerator) -> Value {
+    let (order, receipt) = (generator.subschema_for::<OrderRequest>(), generator.subschema_for::<OrderReceipt>());
+    json!({
+        "tags": ["api"],
+        "summary": "Approve, deny, pause, resume, or ask for a command",
+        "description": "Answered when the order stands on the log; the decision record says what became of it. Every guard rail holds for it too.",
+        "parameters": [{ "name": "Idempotency-Key", "in": "header", "description": "Two requests with the same key are one",
+            "schema": { "type": "string" } }],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": order } } },
+        "responses": { "202": answer("It stands on the log", "application/json", &receipt) },
     })
 }
 

@@ -122,7 +122,10 @@ fn array_head(payload: &mut Vec<u8>, count: usize) {
 }
 
 /// A message id of 128 random bits: nobody can foresee it and swallow the message that will bear it.
-fn id() -> Result<String, CliError> {
+///
+/// # Errors
+/// The operating system gives no random numbers.
+pub fn id() -> Result<String, CliError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|why| CliError::new("the operating system gives no random numbers").because(why))?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))

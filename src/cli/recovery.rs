@@ -1,0 +1,164 @@
+//! `homeostat recovery list|approve|deny|pause|resume|request`: what is being done about what is wrong, and people's word in it.
+//!
+//! The picture comes from the running gateway, orders go onto the log as events.
+
+use super::args::{Named, RecoveryArgs, RecoveryCommand};
+use super::out::{Tone, count, now_ms, plain};
+use super::tail::readable::local;
+use super::{CliError, Context, Finish, Out, bus, healthcheck};
+use homeostat_actors::recovery::order;
+use homeostat_nats::Message;
+use homeostat_schemas::event::{EventKind, Order};
+use homeostat_schemas::{Event, Subject};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// Of an answer, no more is read.
+const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+/// How long the gateway may take.
+const WITHIN: Duration = Duration::from_secs(10);
+/// The service that orders are filed under when they are about none.
+const OWN: &str = "homeostat";
+
+/// Runs the command.
+///
+/// # Errors
+/// Nothing runs, or an order cannot be stored.
+pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, CliError> {
+    let order = |action: &str, target: &str, who: &Named| Order {
+        service: OWN.to_owned(),
+        action: action.to_owned(),
+        target: target.to_owned(),
+        args: Value::Null,
+        by: who.by.clone().unwrap_or_default(),
+        reason: who.reason.clone(),
+        ..Order::default()
+    };
+    let order = match &args.command {
+        RecoveryCommand::List { all } => {
+            list(context, *all).await?;
+            return Ok(Finish::Fine);
+        }
+        RecoveryCommand::Approve { incident, who } => order(order::APPROVE, incident, who),
+        RecoveryCommand::Deny { incident, who } => order(order::DENY, incident, who),
+        RecoveryCommand::Pause { scope, who } => order(order::PAUSE, scope, who),
+        RecoveryCommand::Resume { scope, who } => order(order::RESUME, scope, who),
+        RecoveryCommand::Request { action, target, service, args, who } => {
+            Order { service: service.clone(), args: arguments(args)?, ..order(action, target, who) }
+        }
+    };
+    send(context, order).await?;
+    Ok(Finish::Fine)
+}
+
+/// `KEY=VALUE`, the value as JSON if it is some.
+fn arguments(pairs: &[String]) -> Result<Value, CliError> {
+    let mut args = Map::new();
+    for pair in pairs {
+        let (key, value) =
+            pair.split_once('=').ok_or_else(|| CliError::new(format!("`{}` is no argument", plain(pair))).advise("write KEY=VALUE"))?;
+        args.insert(key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into()));
+    }
+    Ok(Value::Object(args))
+}
+
+async fn send(context: &mut Context, mut order: Order) -> Result<(), CliError> {
+    if order.by.is_empty() {
+        let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+        order.by = user.ok_or_else(|| CliError::new("nobody says so").advise("name yourself with --by"))?;
+    }
+    order.at_ms = now_ms();
+    let (action, target) = (order.action.clone(), order.target.clone());
+    let root = bus::root(context.config())?;
+    let log = bus::log(context).await?;
+    let subject = root.subject(&Subject::Event(EventKind::Order, order.service.clone()));
+    let body = serde_json::to_vec(&Event::from(order)).map_err(|error| CliError::new("the order cannot be written").because(error))?;
+    let id = super::publish::packer::id()?;
+    let message = Message::new(subject, body).with("content-type", homeostat_schemas::batch::JSON).with("Nats-Msg-Id", id);
+    let position = log.append(message).await?;
+    if context.json {
+        context.out.json(&json!({ "action": action, "target": target, "position": position }))
+    } else {
+        context.out.line(format!("{} of {} is ordered; `homeostat recovery list` shows what became of it", plain(&action), plain(&target)))
+    }
+}
+
+async fn list(context: &mut Context, all: bool) -> Result<(), CliError> {
+    let url = format!("http://{}/api/v1/recovery", healthcheck::gateway(context.config()));
+    let late = |_| CliError::new(format!("{url} did not answer in time")).advise("see whether `homeostat up` runs there");
+    let (status, body) = tokio::time::timeout(WITHIN, healthcheck::fetch(&url, ANSWER_MAX)).await.map_err(late)??;
+    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if status != 200 {
+        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+        return Err(CliError::new(format!("{url} answered {status}: {}", plain(detail))));
+    }
+    if context.json { context.out.pretty(&answer) } else { tell(&mut context.out, &answer, all) }
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn items<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// What is open, then what was decided of late.
+fn tell(out: &mut Out, view: &Value, all: bool) -> Result<(), CliError> {
+    let budget = view.get("budget").cloned().unwrap_or_default();
+    let mode = match text(view, "mode") {
+        "act" => "commands are meant",
+        "observe" => "commands only show what would be done; `homeostat config set actors.recovery.mode=act` means them",
+        _ => "nothing is done",
+    };
+    out.line(format!("mode {}: {mode}", plain(text(view, "mode"))))?;
+    out.line(format!(
+        "budget: {} of {} commands within {} s",
+        number(&budget, "used"),
+        number(&budget, "of"),
+        number(&budget, "window_s")
+    ))?;
+    for pause in items(view, "paused") {
+        let line = format!("{} is paused by {} since {}", text(pause, "scope"), text(pause, "by"), local(number(pause, "since_ms")));
+        out.line(out.paint(Tone::Warning, &plain(&line)))?;
+    }
+    for brake in items(view, "brakes") {
+        let (cause, service) = (text(brake, "cause"), text(brake, "service"));
+        let what = if service.is_empty() { "services".to_owned() } else { format!("instances of {service}") };
+        let line = format!("brake: {} of {} {what} have {cause}", number(brake, "unhealthy"), number(brake, "of"));
+        out.line(out.paint(Tone::Bad, &plain(&line)))?;
+    }
+    let open = items(view, "open");
+    out.line(format!("\n{}", out.paint(Tone::Strong, &count(open.len() as u64, "incident"))))?;
+    for case in open {
+        let stage = text(case, "stage");
+        let tone = match stage {
+            "verified" => Tone::Good,
+            "proposed" | "waiting" => Tone::Warning,
+            "escalated" => Tone::Bad,
+            _ => Tone::Strong,
+        };
+        let stage = out.paint(tone, &format!("{stage:<9}"));
+        let cause = if text(case, "rule").is_empty() { format!("order of {}", text(case, "by")) } else { text(case, "rule").to_owned() };
+        let what = format!("{} {} of {}", text(case, "action"), text(case, "target"), text(case, "service"));
+        let line = format!("{}  {}  ({})", plain(&what), plain(text(case, "why")), plain(&cause));
+        out.line(format!("{stage} {}  {line}", out.paint(Tone::Faint, &plain(text(case, "incident")))))?;
+    }
+    let record = items(view, "record");
+    let shown = if all { record.len() } else { record.len().min(20) };
+    out.line(format!("\n{}", out.paint(Tone::Strong, "decided of late, the newest first")))?;
+    for entry in record.iter().take(shown) {
+        let what = format!("{:<11}", text(entry, "what"));
+        let of = [text(entry, "action"), text(entry, "target"), text(entry, "service")].join(" ");
+        let time = out.paint(Tone::Faint, &local(number(entry, "at_ms")));
+        out.line(format!("{time} {} {}  {}", out.paint(Tone::Strong, &what), plain(of.trim()), plain(text(entry, "why"))))?;
+    }
+    if shown < record.len() {
+        out.line(format!("… {} more with --all", record.len() - shown))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! `/api/v1/recovery`: what is being done about what is wrong, and the decision record; `/api/v1/recovery/orders`: people approve,
+//! deny, pause, resume and ask. An order is an event on the log like any other, so that the guard rails hold for it too and a replay
+//! knows it.
+
+use super::Gate;
+use super::api::SOURCE;
+use super::body;
+use super::problem::Problem;
+use super::publish::{context, group, pack, store};
+use super::traces::now;
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use homeostat_actors::recovery::order;
+use homeostat_schemas::Event;
+use homeostat_schemas::event::{Order, SERVICE_MAX};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Largest order, bytes.
+const BODY_MAX: usize = 16 * 1024;
+/// Longest name, target or reason, bytes.
+const TEXT_MAX: usize = 512;
+/// The service that orders are filed under when they are about none.
+pub(crate) const OWN: &str = "homeostat";
+
+/// What somebody wants.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// `approve`, `deny`, `pause`, `resume`, or the action that is asked for (`cache.warm`).
+    pub action: String,
+    /// The incident to approve or deny; `all`, `service:<name>` or `action:<name>` to pause or resume; the target of an action.
+    pub target: String,
+    /// Who says so.
+    pub by: String,
+    /// The service that is to do what is asked for.
+    pub service: Option<String>,
+    /// Arguments of the action.
+    #[serde(default)]
+    pub args: Map<String, Value>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// The order as it stands on the log now.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct OrderReceipt {
+    /// What was ordered, in full.
+    pub action: String,
+    /// Of what.
+    pub target: String,
+    /// Where to see what became of it.
+    pub see: &'static str,
+}
+
+impl OrderRequest {
+    /// The event, or what is wrong with the request.
+    fn event(self, at_ms: u64) -> Result<Order, Problem> {
+        let action = match self.action.as_str() {
+            "approve" => order::APPROVE.to_owned(),
+            "deny" => order::DENY.to_owned(),
+            "pause" => order::PAUSE.to_owned(),
+            "resume" => order::RESUME.to_owned(),
+            _ => self.action,
+        };
+        let own = [order::APPROVE, order::DENY, order::PAUSE, order::RESUME].contains(&action.as_str());
+        if !own && !action.split_once('.').is_some_and(|(topic, verb)| !topic.is_empty() && !verb.is_empty()) {
+            return Err(Problem::bad_request("action: approve, deny, pause, resume, or an action such as cache.warm"));
+        }
+        if self.by.trim().is_empty() || self.target.trim().is_empty() {
+            return Err(Problem::bad_request("an order needs `by` (who says so) and `target`"));
+        }
+        let service = match self.service {
+            Some(service) => service,
+            None if own => OWN.to_owned(),
+            None => return Err(Problem::bad_request("service: which one is to do it")),
+        };
+        let texts = [&action, &self.target, &self.by].into_iter().chain(self.reason.as_ref());
+        if !(1..=SERVICE_MAX).contains(&service.len()) || texts.into_iter().any(|text| text.len() > TEXT_MAX) {
+            return Err(Problem::bad_request("a service has 1 to 64 bytes, any other text at most 512"));
+        }
+        let args = Value::Object(self.args);
+        Ok(Order { service, at_ms, action, target: self.target, args, by: self.by, reason: self.reason, ..Order::default() })
+    }
+}
+
+/// `/api/v1/recovery`
+pub(super) async fn view(gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
+    let view = gate.state.slots.recovery.view().await;
+    let view = view.ok_or_else(|| Problem::unavailable("the recovery actor is not running here; ask again"))?;
+    Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(view))
+}
+
+/// `/api/v1/recovery/orders`
+pub(super) async fn take(gate: web::Data<Gate>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    // A page in somebody's browser can send other types without asking; this one it cannot.
+    let json = |value: &str| value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
+    if !request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json) {
+        return Err(Problem::unsupported("Content-Type: send application/json"));
+    }
+    let body = body::read(&gate, &request, payload, BODY_MAX).await?;
+    let asked: OrderRequest = serde_json::from_slice(&body.bytes).map_err(|error| {
+        Problem::bad_request(format!(
+            "the body is no order, see line {} column {}; /api/v1/openapi.json says how one looks",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    let order = asked.event(now())?;
+    let receipt = OrderReceipt { action: order.action.clone(), target: order.target.clone(), see: "/api/v1/recovery" };
+    let mut groups = Vec::new();
+    group(&mut groups, Event::from(order));
+    let id = match request.headers().get("idempotency-key") {
+        Some(key) => gate.ids.of("orders", key.as_bytes()),
+        None => gate.ids.fresh(),
+    };
+    let packed = pack(&gate.state.root, &groups, &id, &context(&request));
+    let packed = packed.map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
+    store(&gate, packed.messages).await?;
+    Ok(HttpResponse::Accepted().json(receipt))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    fn event(body: Value) -> Result<Order, String> {
+        let request: OrderRequest = serde_json::from_value(body).map_err(|error| error.to_string())?;
+        request.event(9).map_err(|problem| problem.detail().to_owned())
+    }
+
+    #[test]
+    fn orders_are_told_in_short_and_stand_on_the_log_in_full() {
+        let approve = event(json!({"action": "approve", "target": "3682100b3b262197", "by": "ann"})).unwrap();
+        assert_eq!((approve.action.as_str(), approve.service.as_str(), approve.at_ms), ("recovery.approve", "homeostat", 9));
+        let warm = json!({"action": "cache.warm", "target": "products", "by": "ann", "service": "shop", "args": {"keys": 5}});
+        assert_eq!(event(warm).unwrap().args, json!({"keys": 5}));
+        for bad in [
+            json!({"action": "approve", "target": "x"}),
+            json!({"action": "approve", "target": "x", "by": " "}),
+            json!({"action": "approve", "target": "", "by": "ann"}),
+            json!({"action": "reboot", "target": "x", "by": "ann"}),
+            json!({"action": "cache.warm", "target": "x", "by": "ann"}),
+            json!({"action": "cache.warm", "target": "x", "by": "ann", "service": "s".repeat(65)}),
+            json!({"action": "pause", "target": "x".repeat(600), "by": "ann"}),
+            json!({"action": "pause", "target": "all", "by": "ann", "how_long": 5}),
+        ] {
+            assert!(event(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}
