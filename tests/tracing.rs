@@ -142,3 +142,61 @@ async fn without_an_endpoint_a_publishers_trace_is_carried_through() {
     assert!(worker.stop().await.success());
     server.stop().await;
 }
+
+/// Waits for the first message of a subject that fits.
+async fn first(log: &homeostat_nats::Log, subject: &str, fits: impl Fn(&serde_json::Value) -> bool) -> homeostat_nats::Entry {
+    let options = ReaderOptions { filters: vec![log.subject(subject)], ..ReaderOptions::default() };
+    let mut reader = Reader::open(log, 1, options).await.unwrap();
+    loop {
+        let entries = tokio::time::timeout(Duration::from_secs(30), reader.next()).await.expect("a message").unwrap();
+        if let Some(entry) = entries.into_iter().find(|entry| fits(&serde_json::from_slice(&entry.payload).unwrap())) {
+            return entry;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_shows_everything_from_the_event_to_its_measured_effect() {
+    let (endpoint, spans) = receiver().await;
+    let server = Server::start().await;
+    let log = server.log().await;
+    let settings = ["actors.recovery.mode=act", "actors.recovery.settle_ms=100", "actors.query.cache.min_lookups=10"];
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &settings, &environment);
+    worker.ready().await;
+    let cache = |hits: u64| json!({"kind": "cache", "service": "shop", "at_ms": now_ms(), "name": "products", "hits": hits, "misses": 100 - hits, "over_ms": 1000});
+    let subject = log.subject("event.cache.shop");
+    log.append(Message::new(&subject, cache(5).to_string()).with("traceparent", format!("00-{TRACE}-{PARENT}-01"))).await.unwrap();
+    let command = first(&log, "command.>", |_| true).await;
+    let id = serde_json::from_slice::<serde_json::Value>(&command.payload).unwrap()["id"].clone();
+    let traceparent = command.header("traceparent").unwrap().to_owned();
+    for status in ["accepted", "done"] {
+        let outcome = json!({"command": id, "status": status, "at_ms": now_ms()});
+        log.append(Message::new(log.subject("outcome.cache.warm.shop"), outcome.to_string()).with("traceparent", &traceparent))
+            .await
+            .unwrap();
+    }
+    // The measurements belong to no trace at all, and the verdict to that of its story.
+    for _ in 0..2 {
+        log.append(Message::new(&subject, cache(95).to_string())).await.unwrap();
+    }
+    let verdict = first(&log, "alert.recovery.verified.shop", |_| true).await;
+    assert!(worker.stop().await.success());
+    let spans = spans.lock().unwrap().clone();
+    let of_story = |name: &str, key: &str, value: &str| {
+        let found = spans.iter().filter(|span| hex(&span.trace_id) == TRACE && span.name == name);
+        assert!(
+            found.clone().any(|span| attribute(span, key).contains(value)),
+            "{name} {value} is not in the trace: {:?}",
+            found.map(|span| &span.attributes).collect::<Vec<_>>()
+        );
+    };
+    of_story("process homeostat.v1.event.cache", "homeostat.actor", "query");
+    of_story("publish homeostat.v1.alert", "homeostat.rule", "query.cache_cold");
+    of_story("process homeostat.v1.alert", "homeostat.actor", "recovery");
+    of_story("publish homeostat.v1.command", "homeostat.action", "cache.warm");
+    of_story("process homeostat.v1.outcome", "homeostat.actor", "recovery");
+    of_story("publish homeostat.v1.alert", "homeostat.rule", "recovery.verified");
+    assert!(traceparent.contains(TRACE) && verdict.header("traceparent").is_some_and(|carried| carried.contains(TRACE)));
+    server.stop().await;
+}
