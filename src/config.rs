@@ -47,6 +47,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// The database for history: SQLite in the data directory, or a PostgreSQL of yours.
     pub database: DatabaseConfig,
+    /// The applications' PostgreSQL, whose planner is asked before an index is advised.
+    pub planner: crate::planner::PlannerConfig,
     /// HTTP: probes, intake, API.
     pub gateway: crate::gateway::GatewayConfig,
     /// How Homeostat itself is watched: logs and traces.
@@ -64,6 +66,7 @@ impl Default for Config {
             data_dir: PathBuf::from("homeostat-data"),
             nats: NatsConfig::default(),
             database: DatabaseConfig::default(),
+            planner: crate::planner::PlannerConfig::default(),
             gateway: crate::gateway::GatewayConfig::default(),
             telemetry: crate::telemetry::TelemetryConfig::default(),
             shell: crate::shell::ShellConfig::default(),

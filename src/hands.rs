@@ -1,7 +1,10 @@
 //! Hands: I/O on a mind's behalf. An ask stands in the log; a hand does the work and answers in the log. The first answer wins;
 //! an ask that nobody answered in time is the asking mind's to notice, by a tick.
 
+mod index_advice;
 mod probe;
+
+pub use index_advice::IndexAdvice;
 
 use crate::feed::{Feed, FeedError, Portion};
 use crate::metrics::Metrics;
@@ -26,6 +29,8 @@ pub struct Hands {
     pub root: Root,
     /// The database.
     pub store: Store,
+    /// The applications' database, whose planner is asked.
+    pub index_advice: IndexAdvice,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -67,8 +72,14 @@ impl Hands {
 
     async fn answer(&self, ask: Ask, within: Duration) {
         let began = Instant::now();
+        let mut configured = true;
         let done = match ask.hand.as_str() {
             probe::NAME => probe::work(self, &ask, within).await,
+            index_advice::NAME if !self.index_advice.is_configured() => {
+                configured = false;
+                Err("no database is named whose planner could be asked".to_owned())
+            }
+            index_advice::NAME => self.index_advice.work(&ask, within).await,
             // Another version's hand: its own process answers.
             _ => return,
         };
@@ -78,7 +89,7 @@ impl Hands {
             hand: ask.hand.clone(),
             what: ask.what,
             ok: done.is_ok(),
-            configured: true,
+            configured,
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
             error: done.as_ref().err().cloned(),
             found: done.unwrap_or_default(),

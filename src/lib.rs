@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | the command line, one file a command |
 //! | [`config`] | settings: default < file < environment < flag |
+//! | [`digest`] | which statements took the time, from a database's own log |
 //! | [`export`] | schemas and AsyncAPI, generated from the words |
 //! | [`system`] | the running whole: what `up` starts, and how it stops |
 //! | [`roster`] | the list of all actors: the one place to add one |
@@ -13,6 +14,7 @@
 //! | [`outputs`] | from what a mind decides to what stands on the bus |
 //! | [`replay`] | the minds over recorded events |
 //! | [`hands`] | I/O on a mind's behalf |
+//! | [`planner`] | a PostgreSQL's planner, asked about indexes that do not exist |
 //! | [`projector`] | what is open now, and history, made from the log |
 //! | [`store`] | history in SQL, a projection of the log |
 //! | [`gateway`] | HTTP: probes, intake, API |
@@ -21,6 +23,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod digest;
 pub mod export;
 pub mod feed;
 pub mod gateway;
@@ -28,6 +31,7 @@ pub mod hands;
 pub mod metrics;
 pub mod otlp;
 pub mod outputs;
+pub mod planner;
 pub mod projector;
 pub mod replay;
 pub mod roster;

@@ -415,3 +415,73 @@ async fn one_alert_is_explained_from_the_log_where_there_is_no_store() {
     connection.close().await.unwrap();
     embedded.stop().await;
 }
+
+const POSTGRES_LOG: &str = "\
+2026-11-25 16:33:08.096 UTC [94] ann@shop LOG:  duration: 2800.500 ms  statement: select *\n\tfrom users\n\twhere email = 'canary@x.org';
+2026-11-25 16:33:09.097 UTC [95] ann@shop LOG:  duration: 1.500 ms  execute S_1: select name from users where id = $1
+2026-11-25 16:33:09.097 UTC [95] ann@shop DETAIL:  parameters: $1 = 'canary'
+";
+
+#[test]
+fn a_log_becomes_a_table_for_people_and_json_for_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["query", "digest", "-"], POSTGRES_LOG);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    expect![[r#"
+        standard input  PostgreSQL log: 2 executions of 2 statements, 2.80 s in the database
+        2026-11-25 16:33:08 – 2026-11-25 16:33:09 (1.00 s), 2.00 executions/s, 2.80 at a time
+
+           #   share     total       calls      mean       p50       p95       p99       max  fingerprint
+           1   99.9%    2.80 s           1    2.80 s    2.79 s    2.79 s    2.79 s    2.80 s  154cfcc579328069
+             select * from users where email = ?
+    "#]]
+    .assert_eq(&stdout(&output).lines().take(6).map(|line| format!("{line}\n")).collect::<String>());
+    let gz = dir.path().join("postgresql.log.gz");
+    let mut encoder = flate2::write::GzEncoder::new(std::fs::File::create(&gz).unwrap(), flate2::Compression::fast());
+    encoder.write_all(POSTGRES_LOG.as_bytes()).unwrap();
+    encoder.finish().unwrap();
+    let output = run(dir.path(), &["query", "digest", "postgresql.log.gz", "--json", "--sort", "calls"], "");
+    let found = &lines(&output)[0];
+    assert_eq!((found["format"].clone(), found["totals"]["calls"].clone()), (json!("postgresql-stderr"), json!(2)), "{found}");
+    assert_eq!(found["queries"][0]["statement"], "select * from users where email = ?");
+    assert_eq!(found["queries"][0]["p99_ms"], 2800.5);
+    assert!(!found.to_string().contains("canary"));
+}
+
+#[test]
+fn events_are_digested_by_the_mind_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let query = |n: u64| {
+        json!({ "kind": "query", "service": "shop", "at_ms": 1_760_000_000_000u64 + n * 20, "took_us": 20_000, "trace": "t", "span": n.to_string(),
+        "parent": "view", "statement": "SELECT name FROM authors WHERE id = ?", "params": n.to_string() })
+    };
+    let request = json!({ "kind": "request", "service": "shop", "at_ms": 1_760_000_000_900u64, "took_us": 900_000, "route": "GET /books", "status": 200, "trace": "t", "span": "view" });
+    let text = (1..=20).map(query).chain([request]).map(|event| format!("{event}\n")).collect::<String>();
+    let output = run(dir.path(), &["query", "digest", "-", "--json", "--check"], &text);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let found = &lines(&output)[0];
+    assert_eq!(found["queries"][0]["calls"], 20);
+    assert_eq!(found["queries"][0]["findings"], json!(["query.advice", "query.n_plus_one"]));
+    let output = run(dir.path(), &["query", "digest", "-"], &text);
+    assert!(stdout(&output).contains("query.n_plus_one") && stdout(&output).contains("GET /books"), "{}", stdout(&output));
+}
+
+#[test]
+fn what_is_no_log_is_said_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["query", "digest", "-"], "hello\nworld\n");
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""));
+    assert!(stderr(&output).contains("--format"), "{}", stderr(&output));
+    assert_eq!(code(&run(dir.path(), &["query", "digest", "-"], "")), 0);
+    assert_eq!(code(&run(dir.path(), &["query", "digest", "-"], "{\"no\": \"event\"}\n")), 1);
+    assert_eq!(code(&run(dir.path(), &["query", "digest", "nowhere.log"], "")), 1);
+    assert_eq!(code(&run(dir.path(), &["query", "digest"], "")), 2);
+}
+
+#[test]
+fn a_planner_that_cannot_be_asked_is_told_without_the_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &["query", "advise", "--postgres", "postgres://ann:s3cret@127.0.0.1:1/shop"], "{\"sql\": \"SELECT 1\"}\n");
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""));
+    assert!(stderr(&output).contains("planner") && !stderr(&output).contains("s3cret"), "{}", stderr(&output));
+}

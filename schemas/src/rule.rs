@@ -153,6 +153,40 @@ pub const QUERY_ADVICE: Rule = Rule {
     advice: "Change the statement or the schema as the reason says.",
 };
 
+/// An advised index is there, and the statement has become faster.
+pub const QUERY_ADVICE_EFFECTIVE: Rule = Rule {
+    name: "query.advice_effective",
+    severity: Severity::Info,
+    nature: Nature::Occurrence { quiet_ms: 24 * 60 * MINUTE },
+    meaning: "An index that was advised is there, and the executions have become shorter by `effect_min_gain` or more.",
+    labels: &["fingerprint", "kind"],
+    evidence: EFFECT_EVIDENCE,
+    advice: "Nothing is to be done: the advice has paid.",
+};
+
+/// An advised index is there, and the statement has not become faster.
+pub const QUERY_ADVICE_INEFFECTIVE: Rule = Rule {
+    name: "query.advice_ineffective",
+    severity: Severity::Warning,
+    nature: Nature::Occurrence { quiet_ms: 24 * 60 * MINUTE },
+    meaning: "An index that was advised is there, and the executions have not become shorter by `effect_min_gain`.",
+    labels: &["fingerprint", "kind"],
+    evidence: EFFECT_EVIDENCE,
+    advice: "See with EXPLAIN (ANALYZE) whether the index is used; one that is not costs every write, so drop it.",
+};
+
+const EFFECT_EVIDENCE: &[(&str, &str)] = &[
+    ("statement", "the query in normal form"),
+    ("ddl", "the exact statements that were advised"),
+    ("before_ms", "geometric mean of the time of its executions before the index, ms"),
+    ("after_ms", "geometric mean since, ms"),
+    ("ratio", "their quotient"),
+    ("calls_before", "executions before that were compared"),
+    ("calls_after", "executions since"),
+    ("created_ms", "log time at which the index was seen to be there"),
+    ("cost_ratio", "what a planner had expected, when one was asked"),
+];
+
 /// A cache answers too few of the questions it is asked.
 pub const QUERY_CACHE_COLD: Rule = Rule {
     name: "query.cache_cold",
@@ -400,6 +434,8 @@ pub static CATALOGUE: &[&Rule] = &[
     &QUERY_N_PLUS_ONE_WRITE,
     &QUERY_REGRESSED,
     &QUERY_ADVICE,
+    &QUERY_ADVICE_EFFECTIVE,
+    &QUERY_ADVICE_INEFFECTIVE,
     &QUERY_CACHE_COLD,
     &HEALTH_SILENT,
     &HEALTH_BUS_SILENT,

@@ -152,7 +152,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Record(args) => record::run(&mut context, &args).await,
         Command::Replay(args) => replaying::run(&mut context, args).await,
         Command::Explain(args) => explain::run(&mut context, &args).await,
-        Command::Query(args) => query::run(&mut context, &args),
+        Command::Query(args) => query::run(&mut context, &args).await,
         Command::Health(args) => health::run(&mut context, &args),
         Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Breaker(args) => breaker::run(&mut context, &args),

@@ -1,12 +1,14 @@
 //! `homeostat query …`: SQL statements, looked at as the query mind does. A line out stands for a line in, and is seen before the
 //! next one is waited for, so that another program can talk with this one.
 
+pub mod advise;
+pub mod digest;
+
 use super::args::{QueryArgs, QueryCommand};
 use super::out::complain;
 use super::{CliError, Context, Finish};
-use homeostat_actors::query::{AdviceStats, advise, family};
+use homeostat_actors::query::family;
 use homeostat_reflexes::sql::{self, Dialect, Normaliser};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
@@ -19,13 +21,14 @@ const LINE_MAX: u64 = 16 * 1024 * 1024;
 ///
 /// # Errors
 /// The input cannot be read, or nobody reads the answer any more.
-pub fn run(context: &mut Context, args: &QueryArgs) -> Result<Finish, CliError> {
+pub async fn run(context: &mut Context, args: &QueryArgs) -> Result<Finish, CliError> {
     match &args.command {
         QueryCommand::Normalise { dialect, file } => {
             let mut normaliser = Normaliser::new();
-            each_line(context, file, |line| normalise(&mut normaliser, *dialect, line))
+            each_line(context, file, async |line| normalise(&mut normaliser, *dialect, line)).await
         }
-        QueryCommand::Advise { file } => each_line(context, file, advice),
+        QueryCommand::Advise { postgres, file } => advise::run(context, file, postgres.as_deref()).await,
+        QueryCommand::Digest(args) => digest::run(context, args),
     }
 }
 
@@ -41,7 +44,11 @@ pub fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, CliError> {
     Ok(BufReader::with_capacity(256 * 1024, Box::new(file)))
 }
 
-fn each_line(context: &mut Context, file: &Path, mut answer: impl FnMut(&[u8]) -> Result<Value, String>) -> Result<Finish, CliError> {
+async fn each_line(
+    context: &mut Context,
+    file: &Path,
+    mut answer: impl AsyncFnMut(&[u8]) -> Result<Value, String>,
+) -> Result<Finish, CliError> {
     let mut input = open(file)?;
     let mut finish = Finish::Fine;
     let mut line = Vec::new();
@@ -57,7 +64,7 @@ fn each_line(context: &mut Context, file: &Path, mut answer: impl FnMut(&[u8]) -
         if text.is_empty() {
             continue;
         }
-        match answer(text) {
+        match answer(text).await {
             Ok(answer) => context.out.json(&answer)?,
             Err(why) => {
                 let why = format!("line {number}: {why}");
@@ -81,20 +88,4 @@ fn normalise(normaliser: &mut Normaliser, dialect: Dialect, line: &[u8]) -> Resu
         "summary": sql::summary(&statement, dialect),
         "tables": analysis.tables,
     }))
-}
-
-/// One line of `query advise`.
-#[derive(Deserialize)]
-struct Asked {
-    sql: String,
-    #[serde(default)]
-    dialect: Option<String>,
-    #[serde(default)]
-    stats: Option<AdviceStats>,
-}
-
-fn advice(line: &[u8]) -> Result<Value, String> {
-    let asked: Asked = serde_json::from_slice(line).map_err(|why| format!("not {{sql, dialect, stats}}: {why}"))?;
-    let dialect = asked.dialect.as_deref().map_or(Ok(Dialect::Generic), str::parse).map_err(|why: sql::UnknownDialect| why.to_string())?;
-    Ok(json!({ "advice": advise(&asked.sql, dialect, asked.stats.as_ref()) }))
 }

@@ -27,6 +27,7 @@ const SHARES: &[&str] = &[
     "telemetry.sample_ratio",
     "actors.query.resolve_ratio",
     "actors.query.advice.cache_max_distinct_ratio",
+    "actors.query.advice.effect_min_gain",
     "actors.query.cache.cold_ratio",
     "actors.query.cache.warm_ratio",
     "actors.query.cache.goal_ratio",
@@ -69,6 +70,7 @@ pub fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     nats(config, &mut faults);
     database(config, &mut faults);
+    planner(config, &mut faults);
     gateway(&config.gateway, &mut faults);
     telemetry(config, &mut faults);
     shell(config, &mut faults);
@@ -115,6 +117,13 @@ fn database(config: &Config, faults: &mut Vec<Fault>) {
     };
     if !good {
         fault(faults, "database.url", "it is no address of a database", "write postgres://user@host/name or sqlite:path");
+    }
+}
+
+fn planner(config: &Config, faults: &mut Vec<Fault>) {
+    let Some(url) = &config.planner.url else { return };
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        fault(faults, "planner.url", "it is no address of a PostgreSQL", "write postgres://user@host/name");
     }
 }
 

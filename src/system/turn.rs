@@ -2,7 +2,7 @@
 
 use super::{Shared, pulse, told};
 use crate::feed::{Feed, FeedError, READER};
-use crate::hands::Hands;
+use crate::hands::{Hands, IndexAdvice};
 use crate::projector::Projector;
 use crate::roster::NAMES;
 use crate::settings::InForceError;
@@ -67,7 +67,13 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
             alone(&system, async move { reader.run(metrics, reading).await }).await.unwrap_or_else(|why| Err(FeedError::Thread(why)));
         let _ = reader_ends.send(result.map(|()| End::Stopped)).await;
     });
-    let hands = Hands { log: log.clone(), root: shared.root.clone(), store: shared.store.clone(), metrics: shared.metrics.clone() };
+    let hands = Hands {
+        log: log.clone(),
+        root: shared.root.clone(),
+        store: shared.store.clone(),
+        index_advice: IndexAdvice::new(shared.config.planner.clone()),
+        metrics: shared.metrics.clone(),
+    };
     let (hand_feed, hand_stop, hand_ends) = (feed.clone(), stop.clone(), ends.clone());
     tasks.spawn(async move {
         if let Err(error) = hands.run(hand_feed, hand_stop).await {

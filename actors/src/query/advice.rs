@@ -147,6 +147,7 @@ pub(super) fn indexes(analysis: &Analysis, verb: Verb, dialect: Dialect) -> Vec<
 pub(super) fn index(candidate: IndexCandidate, dialect: Dialect, cost_ratio: Option<f64>) -> Advice {
     let on = format!("{} ({})", candidate.table, candidate.columns.join(", "));
     let reason = match cost_ratio {
+        Some(ratio) if ratio < 0.01 => format!("with an index on {on} the planner expects less than 1 % of the cost"),
         Some(ratio) => format!("with an index on {on} the planner expects {:.0} % of the cost", ratio * 100.0),
         None => format!("it looks rows up, joins or sorts by {on}; unverified: nobody asked a planner, and the index may be there already"),
     };
@@ -159,6 +160,16 @@ pub(super) fn index(candidate: IndexCandidate, dialect: Dialect, cost_ratio: Opt
         cost_ratio,
         ..plain(AdviceKind::Index, reason)
     }
+}
+
+/// Index advice of a planner. An index of a partitioned table cannot be created concurrently.
+#[must_use]
+pub fn planned(candidate: IndexCandidate, dialect: Dialect, cost_ratio: f64, partitioned: bool) -> Advice {
+    let mut advice = index(candidate, dialect, Some(cost_ratio));
+    if partitioned {
+        advice.ddl = advice.ddl.map(|ddl| ddl.replacen(" CONCURRENTLY", "", 1));
+    }
+    advice
 }
 
 fn missing_limit(analysis: &Analysis, verb: Verb, has_where: bool, stats: &AdviceStats, config: &AdviceConfig) -> Option<Advice> {

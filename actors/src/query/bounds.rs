@@ -13,6 +13,7 @@ pub(super) struct Bounds {
     pub(super) spans: usize,
     pub(super) caches: usize,
     pub(super) asked: usize,
+    pub(super) effects: usize,
 }
 
 impl QueryCore {
@@ -27,6 +28,7 @@ impl QueryCore {
             spans: bound(config.spans_max.max(1), before.spans, self.traces.spans()),
             caches: bound(config.cache.caches_max, before.caches, self.caches.len()),
             asked: bound(config.advice.verify_max, before.asked, self.asked.len()),
+            effects: bound(config.advice.effects_max, before.effects, self.effects.len()),
         }
     }
 }

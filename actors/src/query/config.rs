@@ -184,13 +184,21 @@ impl Default for RegressionConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdviceConfig {
-    /// Have each index checked by the hand `index_advice` before it is advised. Without it, and when the hand is not there or
-    /// does not answer in time, the advice says that it is unverified.
+    /// Have each index of a PostgreSQL shape checked by a planner before it is advised (the hand `index_advice`, table `[planner]`).
+    /// Without it, and when no planner is configured or it does not answer in time, the advice says that it is unverified.
     pub verify_indexes: bool,
     /// How long that check may take, milliseconds.
     pub verify_timeout_ms: u64,
     /// So many checks are under way at a time; a shape that finds no room is looked at again later.
     pub verify_max: usize,
+    /// So many shapes are watched for the effect of an index at a time.
+    pub effects_max: usize,
+    /// After an advised index was created, so many executions are needed before its effect is judged.
+    pub effect_min_calls: u64,
+    /// By this share the executions must have become shorter for the index to count as effective.
+    pub effect_min_gain: f64,
+    /// What the executions leave open is decided after so many hours.
+    pub effect_max_h: u64,
     /// An index is looked for when a shape is slow, or when it reads for so many milliseconds in each minute.
     pub index_min_ms_per_min: u64,
     /// A result of more rows than this (95 % of executions) without a limit is worth a word.
@@ -208,9 +216,13 @@ pub struct AdviceConfig {
 impl Default for AdviceConfig {
     fn default() -> Self {
         AdviceConfig {
-            verify_indexes: false,
+            verify_indexes: true,
             verify_timeout_ms: 10_000,
             verify_max: 8,
+            effects_max: 1_000,
+            effect_min_calls: 50,
+            effect_min_gain: 0.2,
+            effect_max_h: 24,
             index_min_ms_per_min: 6_000,
             limit_min_rows: 1_000,
             star_min_calls_per_min: 60,

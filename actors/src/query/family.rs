@@ -20,6 +20,7 @@ mod canon;
 mod chains;
 mod facts;
 mod names;
+pub(super) mod prepared;
 mod scope;
 #[cfg(test)]
 mod tests;

@@ -63,6 +63,11 @@ impl Histogram {
         }
     }
 
+    /// The middle of each bucket that holds any, and how many.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.entries.iter().map(|entry| (middle(entry >> COUNT_BITS), entry & COUNT_MAX))
+    }
+
     /// Takes over the counts of another.
     pub(super) fn merge(&mut self, other: &Histogram) {
         for entry in &other.entries {
@@ -70,11 +75,11 @@ impl Histogram {
         }
     }
 
-    /// The duration at this share of the executions (0–1) in order of size; 0 when there are none.
+    /// The least duration that this share of the executions (0–1) did not exceed (nearest rank); 0 when there are none.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a rank
     pub(super) fn quantile(&self, share: f64) -> u64 {
         let count: u64 = self.entries.iter().map(|entry| entry & COUNT_MAX).sum();
-        let rank = (share.clamp(0.0, 1.0) * count.saturating_sub(1) as f64) as u64;
+        let rank = ((share.clamp(0.0, 1.0) * count as f64).ceil() as u64).saturating_sub(1);
         let mut below = 0;
         for entry in &self.entries {
             below += entry & COUNT_MAX;
@@ -99,7 +104,7 @@ mod tests {
             values.iter().for_each(|value| histogram.add(*value));
             values.sort_unstable();
             for share in [0.0, 0.5, 0.95, 0.99, 1.0] {
-                let exact = values[(share * (values.len() as f64 - 1.0)) as usize];
+                let exact = values[((share * values.len() as f64).ceil() as usize).saturating_sub(1)];
                 let error = histogram.quantile(share).abs_diff(exact);
                 prop_assert!(error as f64 <= exact as f64 / 64.0 + 1.0, "{share} {exact} {error}");
             }

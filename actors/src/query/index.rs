@@ -63,6 +63,25 @@ impl IndexCandidate {
     }
 }
 
+/// Words that are no names without quotes in at least one of the dialects.
+#[rustfmt::skip] // one word a line would be two hundred
+const RESERVED: &[&str] = &[
+    "add", "all", "alter", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "before", "between", "both", "by", "call",
+    "cascade", "case", "cast", "change", "char", "character", "check", "collate", "column", "condition", "constraint", "continue", "convert",
+    "create", "cross", "cube", "current_catalog", "current_date", "current_role", "current_time", "current_timestamp", "current_user", "cursor",
+    "database", "databases", "declare", "default", "deferrable", "delayed", "delete", "desc", "describe", "distinct", "div", "do", "double",
+    "drop", "each", "else", "elseif", "end", "escaped", "except", "exists", "exit", "explain", "false", "fetch", "float", "for", "force",
+    "foreign", "freeze", "from", "full", "fulltext", "function", "generated", "get", "grant", "group", "grouping", "groups", "having", "if",
+    "ignore", "ilike", "in", "index", "infile", "initially", "inner", "insert", "int", "integer", "intersect", "interval", "into", "is", "isnull",
+    "iterate", "join", "key", "keys", "kill", "lag", "lateral", "lead", "leading", "leave", "left", "like", "limit", "lines", "load",
+    "localtime", "localtimestamp", "lock", "long", "loop", "match", "mod", "natural", "not", "notnull", "null", "numeric", "of", "offset", "on",
+    "only", "optimize", "option", "or", "order", "out", "outer", "over", "overlaps", "partition", "placing", "precision", "primary", "procedure",
+    "range", "rank", "read", "recursive", "references", "release", "rename", "repeat", "replace", "require", "restrict", "return", "returning",
+    "revoke", "right", "row", "rows", "schema", "select", "session_user", "set", "show", "similar", "some", "symmetric", "system", "table",
+    "tablesample", "then", "to", "trailing", "trigger", "true", "union", "unique", "unlock", "update", "usage", "use", "user", "using", "values",
+    "variadic", "verbose", "when", "where", "while", "window", "with", "write", "xor",
+];
+
 /// A name as the dialect must see it, to be the same name.
 fn quote(name: &str, dialect: Dialect) -> String {
     let plain = !name.is_empty()
@@ -74,7 +93,11 @@ fn quote(name: &str, dialect: Dialect) -> String {
                 || (dialect != Dialect::Postgresql && byte.is_ascii_uppercase())
         });
     let mark = if dialect == Dialect::Mysql { '`' } else { '"' };
-    if plain { name.to_owned() } else { format!("{mark}{}{mark}", name.replace(mark, &format!("{mark}{mark}"))) }
+    if plain && !RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+        name.to_owned()
+    } else {
+        format!("{mark}{}{mark}", name.replace(mark, &format!("{mark}{mark}")))
+    }
 }
 
 /// Is this the database's own table?

@@ -10,14 +10,17 @@
 //! | `slow` | `query.slow` |
 //! | `regression` | `query.regressed` |
 //! | [`advice`], [`index`], [`family`], `review` | `query.advice` |
+//! | [`plan`] | what a planner is asked, and what its plan suggests |
+//! | `effects` | `query.advice_effective`, `query.advice_ineffective` |
 //! | `caches` | `query.cache_cold` |
 //! | `traces`, `repeats`, `role` | `query.n_plus_one`, `query.duplicate`, `query.n_plus_one_write` |
 //! | [`view`] | what it shows |
+//! | [`digest`] | the same counting over a log that a database wrote by itself |
 //!
 //! Promises
 //! - Q-1 At most `shapes_max` shapes and `services_max` services are told apart; the rest is counted, under `__other__`. When
 //!   the settings become stricter, what is there stays and no more is taken in: the bound is then what was there, and falls
-//!   with it. So it is with; traces above a new bound are closed at the next tick.
+//!   with it. So it is with; traces above a new bound are closed at the next tick.
 //! - Q-2 At most `traces_max` traces with `spans_max` spans are open; when one more comes, the one that has been quiet for
 //!   longest is judged and closed.
 //! - Q-3 What is slow or regressed is open: a shape is marked exactly as long as it is on the list that ticks walk over.
@@ -26,16 +29,20 @@
 //! - Q-5 Order does not matter inside a trace, and the same span delivered again counts once, as long as the trace is open.
 //! - Q-6 At most `caches_max` caches are told apart; the one that has been silent for longest makes room.
 //! - Q-7 At most `verify_max` questions to a planner are open.
+//! - Q-8 At most `effects_max` shapes are watched for the effect of an index.
 
 pub mod advice;
 mod bounds;
 mod caches;
 pub mod config;
+pub mod digest;
+mod effects;
 pub mod family;
 mod histogram;
 pub mod index;
 mod lookup;
 mod names;
+pub mod plan;
 mod regressed;
 mod regression;
 mod repeats;
@@ -59,6 +66,7 @@ use crate::core::{Core, Cx, Input, Interest};
 use crate::incidents::{Finding, Incidents};
 use bounds::Bounds;
 use caches::CacheUse;
+use effects::{Effect, LookedUp};
 use homeostat_schemas::event::{Flag, Query, Request, Span};
 use homeostat_schemas::rule::{QUERY_DUPLICATE, QUERY_N_PLUS_ONE, QUERY_N_PLUS_ONE_WRITE, QUERY_REGRESSED, QUERY_SLOW};
 use homeostat_schemas::{Event, EventKind, Ms, Rule, UnixMs};
@@ -93,6 +101,15 @@ pub struct QueryCore {
     caches: BTreeMap<(String, String), CacheUse>,
     /// Questions to the planner that have not been answered.
     asked: BTreeMap<String, Asked>,
+    /// There is no planner, as it turned out; until then nobody is asked again.
+    planner_away_ms: UnixMs,
+    /// Advised indexes by shape, and what became of them.
+    effects: BTreeMap<u32, Effect>,
+    looked_up: LookedUp,
+    /// Where the next look into the catalogue begins.
+    look_up_from: u32,
+    /// Commands to create an index: id, service, target.
+    creating: VecDeque<(String, String, String)>,
     reviewed_ms: UnixMs,
     retired: u64,
     retired_ms: UnixMs,
@@ -101,12 +118,12 @@ pub struct QueryCore {
 
 impl Core for QueryCore {
     const NAME: &'static str = "query";
-    const STATE_VERSION: u16 = 2;
+    const STATE_VERSION: u16 = 3;
     const INTEREST: Interest = Interest {
-        events: &[EventKind::Query, EventKind::Request, EventKind::Span, EventKind::Cache],
+        events: &[EventKind::Query, EventKind::Request, EventKind::Span, EventKind::Cache, EventKind::Order],
         alerts: false,
-        commands: false,
-        outcomes: false,
+        commands: true,
+        outcomes: true,
     };
     type Config = QueryConfig;
     type View = QueryView;
@@ -118,6 +135,9 @@ impl Core for QueryCore {
             Input::Event(Event::Request(request)) => self.request(request, cx),
             Input::Event(Event::Span(span)) => self.span(span, cx),
             Input::Event(Event::Cache(cache)) => self.cache(cache, cx),
+            Input::Event(Event::Order(order)) => self.order(order, cx),
+            Input::Command(command) => self.command(command),
+            Input::Outcome(outcome) => self.outcome(outcome, cx),
             Input::Tick => self.tick(cx),
             Input::End => {
                 while let Some(slot) = self.traces.oldest() {
@@ -127,7 +147,7 @@ impl Core for QueryCore {
                 self.unanswered(UnixMs::MAX, cx);
             }
             Input::Answer(answer) => self.answer(answer, cx),
-            Input::Event(_) | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) => {}
+            Input::Event(_) | Input::Alert(_) => {}
         }
     }
 
@@ -150,6 +170,9 @@ impl Core for QueryCore {
         }
         if self.asked.len() > bounds.asked {
             return Some("Q-7");
+        }
+        if self.effects.len() > bounds.effects {
+            return Some("Q-8");
         }
         None
     }
@@ -201,6 +224,7 @@ impl QueryCore {
             self.observe_slow(recognised.shape, query.took_us, trace, cx);
             if !failed {
                 self.observe_pace(recognised.shape, query.took_us, trace, cx);
+                self.observe_effect(recognised.shape, query.took_us, cx);
             }
         }
     }

@@ -142,7 +142,7 @@ impl Watch {
 
 /// log2 in 1/1024, within 0.011: the exponent, and between powers of two m − 1 + 0.345 (m − 1)(2 − m) for the mantissa m.
 #[allow(clippy::cast_possible_wrap)] // far below the sign bit
-fn log2(value: u64) -> i64 {
+pub(super) fn log2(value: u64) -> i64 {
     let value = value.max(1);
     let exponent = value.ilog2();
     let fraction = ((u128::from(value) << 32 >> exponent) as i64 & 0xffff_ffff) >> 22;
@@ -150,7 +150,7 @@ fn log2(value: u64) -> i64 {
 }
 
 #[allow(clippy::cast_precision_loss)] // small numbers
-fn exp2(log: i64) -> f64 {
+pub(super) fn exp2(log: i64) -> f64 {
     (log as f64 / ONE as f64).exp2()
 }
 
@@ -165,7 +165,7 @@ fn log2_ratio(ratio: f64) -> i64 {
 }
 
 /// Enough for a person, and too coarse for the last bit of a platform's mathematics to show.
-fn three_digits(value: f64) -> f64 {
+pub(super) fn three_digits(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
         return 0.0;
     }

@@ -1,8 +1,8 @@
 //! Once a minute every shape is looked at: is it worth a word? `query.advice`, one alert a shape and kind.
 //!
-//! Advice needs a reason in the stream (a shape that is slow, hot or returns many rows) beside one in the statement. An index
-//! is advised at once and said to be unverified, or, with `verify_indexes`, only after the hand `index_advice` answered. When
-//! there is no such hand, or none that answers in time, it is advised as unverified then.
+//! Advice needs a reason in the stream (a shape that is slow, hot or returns many rows) beside one in the statement. An index of a
+//! PostgreSQL shape is advised after the hand `index_advice` answered, with what a planner expects of it. When there is no
+//! planner, or none that answers in time, it is advised from the text alone and said to be unverified, as without `verify_indexes`.
 
 use super::QueryCore;
 use super::advice::{self, Advice, AdviceKind, AdviceStats};
@@ -23,13 +23,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The hand that asks a planner.
-const HAND: &str = "index_advice";
+pub(super) const HAND: &str = "index_advice";
 /// How often shapes are looked at.
 const EVERY_MS: u64 = 60_000;
 /// A planner is not asked about the same shape again before this.
 const ASK_AGAIN_MS: u64 = 24 * 3_600_000;
-/// An index must save so much of the cost to be advised.
-const COST_RATIO_MAX: f64 = 0.7;
+/// When there turned out to be no planner, nobody is asked before this.
+const AWAY_MS: u64 = 10 * 60_000;
+/// An index must save so much of the cost to be advised, whatever a hand says.
+const COST_RATIO_MAX: f64 = 0.75;
 
 /// A question to the planner that has not been answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +108,7 @@ impl QueryCore {
             self.reviewed_ms = cx.now;
         } else if cx.now.saturating_sub(self.reviewed_ms) >= EVERY_MS {
             self.review(cx);
+            self.look_up_indexes(cx);
         }
         self.unanswered(cx.now, cx);
     }
@@ -127,7 +130,14 @@ impl QueryCore {
         let system = (shape.system != 0).then(|| self.shapes.systems.name(shape.system));
         let dialect = dialect(system);
         let advice = advice::indexes(&analyse(&shape.statement, dialect), shape.verb, dialect);
-        self.advise(asked.shape, advice, cx);
+        if !self.has_its_index(asked.shape) {
+            self.advise(asked.shape, advice, cx);
+        }
+    }
+
+    /// Is it known that there is no planner to ask?
+    pub(super) fn planner_away(&self, cx: &Cx<'_, QueryConfig>) -> bool {
+        cx.now < self.planner_away_ms
     }
 
     /// Looks at every shape.
@@ -188,11 +198,11 @@ impl QueryCore {
                 .into_iter()
                 .filter(|advice| rates.is_hot(shape, advice.kind, cx.config))
                 .partition(|advice| advice.kind == AdviceKind::Index);
-        if cx.config.advice.verify_indexes && dialect == Dialect::Postgresql {
+        if cx.config.advice.verify_indexes && dialect == Dialect::Postgresql && !self.planner_away(cx) {
             if rates.is_hot(shape, AdviceKind::Index, cx.config) {
                 self.ask_planner(number, &analysis, dialect, cx);
             }
-        } else {
+        } else if !self.has_its_index(number) {
             self.advise(number, indexes, cx);
         }
         for advice in others {
@@ -224,6 +234,9 @@ impl QueryCore {
             finding = finding.evidence("cost_ratio", ratio);
         }
         self.incidents.fire(finding, cx);
+        if kind == AdviceKind::Index {
+            self.await_effect(number, &advice, cx);
+        }
         if let Some(shape) = self.shapes.get_mut(number) {
             shape.advice.retain(|known| known.kind != kind);
             shape.advice.extend(advice);
@@ -243,25 +256,31 @@ impl QueryCore {
         }
         shape.asked_ms = cx.now.max(1);
         let (statement, fingerprint, service) = (shape.statement.to_string(), shape.fingerprint.0, shape.service);
-        let args =
-            json!({ "service": self.shapes.services.name(service), "statement": statement, "dialect": dialect, "candidates": candidates });
+        // How many rows it returns says what stands behind its `LIMIT ?`.
+        let rows = shape.stats.rows.checked_div(shape.stats.calls).filter(|rows| *rows > 0);
+        let args = json!({
+            "service": self.shapes.services.name(service), "statement": statement, "dialect": dialect, "candidates": candidates, "rows": rows,
+        });
         let timeout = config.verify_timeout_ms;
         let id = cx.ask(HAND, "verify", args, timeout);
         self.asked.insert(id, Asked { shape: number, fingerprint, until_ms: cx.now.saturating_add(timeout) });
     }
 
-    /// Takes the planner's word: `{"indexes": [{"table", "columns", "using", "cost_ratio"}]}`, those that it would use.
+    /// Takes the planner's word: `{"indexes": [{"table", "columns", "using", "cost_ratio", "partitioned"}]}`, those that it would use.
     pub(super) fn answer(&mut self, answer: &Answer, cx: &mut Cx<'_, QueryConfig>) {
+        if !answer.configured {
+            self.planner_away_ms = cx.now.saturating_add(AWAY_MS);
+        }
+        if self.looked_up(&answer.ask, answer.ok.then_some(&answer.found), cx) {
+            return;
+        }
         let Some(asked) = self.asked.remove(&answer.ask) else { return };
         let Some(shape) = self.shapes.get(asked.shape).filter(|shape| shape.fingerprint.0 == asked.fingerprint) else { return };
         let system = (shape.system != 0).then(|| self.shapes.systems.name(shape.system));
         let dialect = dialect(system);
-        if !answer.configured {
-            // No planner here.
+        if !answer.configured || !answer.ok {
+            // No planner here, or one that does not know these tables.
             return self.advise_unverified(&asked, cx);
-        }
-        if !answer.ok {
-            return;
         }
         let indexes = answer.found.get("indexes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let advice = indexes.iter().take(super::index::CANDIDATES_MAX).filter_map(|found| verified(found, dialect)).collect();
@@ -277,12 +296,14 @@ fn verified(found: &Value, dialect: Dialect) -> Option<Advice> {
         #[serde(default)]
         using: Option<String>,
         cost_ratio: f64,
+        #[serde(default)]
+        partitioned: bool,
     }
     let found = Found::deserialize(found).ok()?;
     let good = (0.0..=COST_RATIO_MAX).contains(&found.cost_ratio) && (1..=8).contains(&found.columns.len());
     let using = found.using.unwrap_or_else(|| "btree".to_owned());
     let candidate = IndexCandidate { table: found.table, columns: found.columns, using };
-    good.then(|| advice::index(candidate, dialect, Some(found.cost_ratio)))
+    good.then(|| advice::planned(candidate, dialect, found.cost_ratio, found.partitioned))
 }
 
 #[allow(clippy::cast_precision_loss)] // rates

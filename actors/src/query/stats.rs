@@ -68,6 +68,11 @@ impl Stats {
         self.times.quantile(share).min(self.max_us) as f64
     }
 
+    /// Executions by about how long they took, microseconds.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.times.counts()
+    }
+
     /// The mean, microseconds.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn mean_us(&self) -> f64 {

@@ -3,6 +3,7 @@
 
 mod advised;
 mod callers;
+mod effects;
 mod labelled;
 mod loops;
 mod privacy;

@@ -119,7 +119,7 @@ fn round(value: f64) -> f64 {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn row(service: &str, stats: &Stats, service_us: u64) -> QueryRow {
+pub(super) fn row(service: &str, stats: &Stats, service_us: u64) -> QueryRow {
     QueryRow {
         service: service.to_owned(),
         fingerprint: OTHER.to_owned(),

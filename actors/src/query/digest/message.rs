@@ -1,0 +1,199 @@
+//! What one message of PostgreSQL says, however it was written down.
+//!
+//! | setting | message |
+//! |---|---|
+//! | `log_min_duration_statement`, `log_min_duration_sample` | `duration: 1.5 ms  statement: …`, or `execute name: …` of the extended protocol |
+//! | the same, of its other steps | `duration: 0.1 ms  parse name: …`, `bind name: …`: no execution, counted apart |
+//! | `log_statement` | `statement: …` or `execute name: …` before, `duration: 1.5 ms` after it: paired by session |
+//! | errors | the message, and the statement beside it |
+//! | `auto_explain` | `duration: 1.5 ms  plan: …`: the execution may stand in the log by itself, so it is only counted as a plan |
+
+use super::seam::Seam;
+use super::{Digest, Execution};
+use homeostat_schemas::UnixMs;
+use memchr::memchr_iter;
+
+/// What begins a message in a text log, two blanks after it.
+const SEVERITIES: [(&[u8], Severity); 18] = [
+    (b"LOG", Severity::Log),
+    (b"ERROR", Severity::Error),
+    (b"STATEMENT", Severity::Statement),
+    (b"DETAIL", Severity::Beside),
+    (b"HINT", Severity::Beside),
+    (b"CONTEXT", Severity::Beside),
+    (b"QUERY", Severity::Beside),
+    (b"LOCATION", Severity::Beside),
+    (b"WARNING", Severity::Other),
+    (b"NOTICE", Severity::Other),
+    (b"INFO", Severity::Other),
+    (b"FATAL", Severity::Error),
+    (b"PANIC", Severity::Error),
+    (b"DEBUG1", Severity::Other),
+    (b"DEBUG2", Severity::Other),
+    (b"DEBUG3", Severity::Other),
+    (b"DEBUG4", Severity::Other),
+    (b"DEBUG5", Severity::Other),
+];
+
+/// How far into a line its severity may stand, bytes.
+const PREFIX_MAX: usize = 512;
+
+/// What kind of line of a text log it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Severity {
+    Log,
+    Error,
+    /// The statement of the error before it.
+    Statement,
+    /// Something else about the message before it.
+    Beside,
+    Other,
+}
+
+/// The severity of a line, where it begins and where its message begins. `None` of a line that goes on with what came before.
+pub(super) fn severity(line: &[u8]) -> Option<(Severity, usize, usize)> {
+    if line.first().is_none_or(|first| *first == b'\t') {
+        return None;
+    }
+    let head = line.get(..line.len().min(PREFIX_MAX))?;
+    for at in memchr_iter(b':', head) {
+        if head.get(at + 1..at + 3) != Some(b"  ".as_slice()) {
+            continue;
+        }
+        let before = head.get(..at)?;
+        let word = before.len() - before.iter().rev().take_while(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()).count();
+        let name = before.get(word..)?;
+        if let Some((_, severity)) = SEVERITIES.iter().find(|(known, _)| *known == name) {
+            return Some((*severity, word, at + 3));
+        }
+    }
+    None
+}
+
+/// Does a message begin with this line, and not only something beside the message before it?
+pub(super) fn begins(line: &[u8]) -> bool {
+    severity(line).is_some_and(|(severity, ..)| matches!(severity, Severity::Log | Severity::Error | Severity::Other))
+}
+
+/// Takes what a message of the log level LOG says.
+pub(super) fn log(message: &str, session: u64, at: UnixMs, digest: &mut Digest, seam: &mut Seam) {
+    if let Some(rest) = message.strip_prefix("duration: ") {
+        let Some((took_us, rest)) = duration(rest) else {
+            digest.counts.broken += 1;
+            return;
+        };
+        let rest = rest.trim_start_matches(' ');
+        if rest.trim_ascii().is_empty() {
+            seam.timed(session, took_us, at, digest);
+        } else if rest.starts_with("plan:") {
+            digest.counts.plans += 1;
+        } else if rest.starts_with("parse ") || rest.starts_with("bind ") {
+            digest.counts.prepared += 1;
+            digest.counts.prepared_us = digest.counts.prepared_us.saturating_add(took_us);
+        } else if let Some(statement) = statement(rest) {
+            digest.execution(&Execution { statement, took_us, at_ms: at, ..Execution::default() });
+        } else {
+            // A call of a function by the fast path, or what a later version says.
+            digest.counts.broken += 1;
+        }
+    } else if let Some(statement) = statement(message) {
+        seam.begun(session, statement, at, digest);
+    }
+}
+
+/// The statement of `statement: …` or `execute name: …`.
+fn statement(text: &str) -> Option<&str> {
+    if let Some(statement) = text.strip_prefix("statement: ") {
+        return Some(statement.trim_ascii());
+    }
+    let named = text.strip_prefix("execute ")?;
+    // The name of a prepared statement is the client's; drivers give it no blank. Only `fetch from` may stand before it.
+    let name_end = named.find(": ")?;
+    let name = named.get(..name_end)?.trim_start_matches("fetch from ");
+    (!name.contains('\n') && name.len() <= 160).then(|| named.get(name_end + 2..).unwrap_or_default().trim_ascii())
+}
+
+/// `12.345 ms` as microseconds, and what follows.
+fn duration(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(" ms")?;
+    let number = text.get(..end)?;
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let mut took_us = whole.parse::<u64>().ok()?.checked_mul(1_000)?;
+    let mut unit = 100;
+    for digit in part.bytes() {
+        took_us = took_us.checked_add(u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?) * unit)?;
+        unit /= 10;
+    }
+    Some((took_us, text.get(end + 3..)?))
+}
+
+/// A time as PostgreSQL writes it: `2026-11-25 16:00:18.123 UTC`, `…+02`, or seconds since 1970 (`%n`); 0 when it is none. The name of a time zone is
+/// not looked up: such times are as the log has them.
+pub(super) fn time(text: &str) -> UnixMs {
+    let bytes = text.as_bytes();
+    if let Some(at) = bytes.windows(19).take(200).position(is_time) {
+        return civil(bytes.get(at..).unwrap_or_default());
+    }
+    // %n: 1764086418.123
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 10 && bytes.get(10) == Some(&b'.') {
+        let seconds: u64 = text.get(..10).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let millis: u64 = text.get(11..14).and_then(|text| text.parse().ok()).unwrap_or(0);
+        return seconds * 1_000 + millis;
+    }
+    0
+}
+
+fn is_time(window: &[u8]) -> bool {
+    window.first().is_some_and(u8::is_ascii_digit)
+        && window.iter().zip(b"0000-00-00 00:00:00").all(|(byte, wanted)| match wanted {
+            b'0' => byte.is_ascii_digit(),
+            b' ' => matches!(byte, b' ' | b'T'),
+            _ => byte == wanted,
+        })
+}
+
+/// `YYYY-MM-DD hh:mm:ss[.fff…][Z| ±hh[:mm]| zone]` as Unix milliseconds; 0 when the date does not exist.
+pub(super) fn civil(bytes: &[u8]) -> UnixMs {
+    let number = |from: usize, len: usize| {
+        bytes
+            .get(from..from + len)
+            .map_or(0, |digits| digits.iter().fold(0i64, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0') % 10)))
+    };
+    let (year, month, day) = (number(0, 4), number(5, 2), number(8, 2));
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
+        return 0;
+    }
+    let mut at = 19;
+    let mut millis = 0;
+    if matches!(bytes.get(at), Some(b'.' | b',')) {
+        let digits = bytes.get(at + 1..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        millis = match digits {
+            0 => 0,
+            1 => number(at + 1, 1) * 100,
+            2 => number(at + 1, 2) * 10,
+            _ => number(at + 1, 3),
+        };
+        at += 1 + digits;
+    }
+    if bytes.get(at) == Some(&b' ') && matches!(bytes.get(at + 1), Some(b'+' | b'-')) {
+        at += 1;
+    }
+    let mut offset = 0;
+    if let Some(sign @ (b'+' | b'-')) = bytes.get(at)
+        && bytes.get(at + 1..at + 3).is_some_and(|hours| hours.iter().all(u8::is_ascii_digit))
+    {
+        let minutes_at = if bytes.get(at + 3) == Some(&b':') { at + 4 } else { at + 3 };
+        let minutes =
+            if bytes.get(minutes_at..minutes_at + 2).is_some_and(|m| m.iter().all(u8::is_ascii_digit)) { number(minutes_at, 2) } else { 0 };
+        offset = (number(at + 1, 2) * 60 + minutes) * if *sign == b'-' { -1 } else { 1 };
+    }
+    // Days from civil (Howard Hinnant, chrono-compatible low-level date algorithms).
+    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let era = y / 400;
+    let year_of_era = y - era * 400;
+    let day_of_year = (153 * m + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    let seconds = days * 86_400 + number(11, 2) * 3_600 + number(14, 2) * 60 + number(17, 2) - offset * 60;
+    u64::try_from(seconds * 1_000 + millis).unwrap_or(0)
+}
