@@ -10,6 +10,8 @@ use std::process::{Command, Output, Stdio};
 
 #[path = "cli/forecast.rs"]
 mod forecast;
+#[path = "cli/leak.rs"]
+mod leak;
 
 /// The program in a directory of its own, without this machine's settings.
 fn homeostat(dir: &Path, arguments: &[&str]) -> Command {

@@ -6,6 +6,7 @@
 use crate::core::{Core, Settings};
 use crate::driver::Driver;
 use crate::health::HealthCore;
+use crate::leak::LeakCore;
 use crate::query::QueryCore;
 use crate::recovery::RecoveryCore;
 use crate::rig::START;
@@ -199,6 +200,7 @@ impl Draw<'_> {
             _ => Content::Settings(json!({
                 "query": every_number_is::<QueryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),
+                "leak": every_number_is::<LeakCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "recovery": every_number_is::<RecoveryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "status": every_number_is::<StatusCore>(self.of(&[0, 1, 3, u32::MAX])),
             })),
@@ -262,6 +264,11 @@ proptest! {
     }
 
     #[test]
+    fn nothing_extreme_harms_the_leak_mind(story in story()) {
+        endures::<LeakCore>(&story)?;
+    }
+
+    #[test]
     fn nothing_extreme_harms_the_recovery_mind(story in story()) {
         endures::<RecoveryCore>(&story)?;
     }
@@ -277,6 +284,7 @@ fn settings_of_every_number_are_read() {
     for number in [0, 1, 3, u32::MAX] {
         Settings::<<QueryCore as Core>::Config>::read(&every_number_is::<QueryCore>(number)).unwrap();
         Settings::<<HealthCore as Core>::Config>::read(&every_number_is::<HealthCore>(number)).unwrap();
+        Settings::<<LeakCore as Core>::Config>::read(&every_number_is::<LeakCore>(number)).unwrap();
         Settings::<<RecoveryCore as Core>::Config>::read(&every_number_is::<RecoveryCore>(number)).unwrap();
         Settings::<<StatusCore as Core>::Config>::read(&every_number_is::<StatusCore>(number)).unwrap();
     }

@@ -12,6 +12,8 @@
 //! | [`query`] | slow queries, N+1 |
 //! | [`forecast`] | forecasts, anomalies, time to exhaustion |
 //! | [`health`] | signs of life, error rates, memory, pools, probes |
+//! | [`leak`] | memory that grows without a bound |
+//! | [`stats`] | mathematics that several minds use |
 //! | [`recovery`] | from alerts to commands, and whether they helped |
 //! | [`status`] | everything that is open now |
 
@@ -22,8 +24,10 @@ mod extremes;
 pub mod forecast;
 pub mod health;
 pub mod incidents;
+pub mod leak;
 pub mod query;
 pub mod recovery;
 #[cfg(test)]
 pub mod rig;
+pub mod stats;
 pub mod status;

@@ -71,6 +71,8 @@ pub enum Command {
     Breaker(BreakerArgs),
     /// See what is done about what is wrong, and have a word in it
     Recovery(RecoveryArgs),
+    /// Say whether memory leaks: a series of a process, judged as the leak actor would have
+    Leak(LeakArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings
@@ -353,6 +355,18 @@ pub enum BreakerCommand {
         #[arg(long)]
         check: bool,
     },
+}
+
+/// `leak`
+#[derive(Debug, Clone, Args)]
+pub struct LeakArgs {
+    /// CSV with the columns at_ms,memory_bytes[,memory_limit_bytes,load_rps,started_ms], or resource events, one a line; `-` is
+    /// standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Exit code 3 when a leak is confirmed
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `export`

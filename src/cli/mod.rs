@@ -17,6 +17,7 @@ pub mod export;
 pub mod forecast;
 pub mod health;
 pub mod healthcheck;
+pub mod leak;
 pub mod out;
 pub mod publish;
 pub mod query;
@@ -157,6 +158,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Breaker(args) => breaker::run(&mut context, &args),
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
+        Command::Leak(args) => leak::run(&mut context, &args),
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,

@@ -388,7 +388,7 @@ fn flag(value: Option<&str>) -> bool {
     value.is_some_and(|value| !matches!(value, "0" | "false" | "no"))
 }
 
-fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     match asked {
         None => Ok(LIMIT_DEFAULT),
         Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),

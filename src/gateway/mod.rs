@@ -28,6 +28,7 @@ mod body;
 pub mod config;
 pub mod events;
 mod layer;
+pub mod leaks;
 pub mod openapi;
 mod probes;
 pub mod problem;

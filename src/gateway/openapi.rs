@@ -2,6 +2,7 @@
 
 use super::api::{AlertEntry, AlertsQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
 use super::events::Receipt;
+use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
 use super::recovery::{OrderReceipt, OrderRequest};
@@ -9,6 +10,7 @@ use super::routes::{ENDPOINTS, Verb};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
 use homeostat_actors::health::ServiceView;
+use homeostat_actors::leak::LeakView;
 use homeostat_actors::query::QueryRow;
 use homeostat_actors::recovery::RecoveryView;
 use homeostat_schemas::{Alert, Command, Event, Outcome};
@@ -140,6 +142,7 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
             let query = in_query::<QueriesQuery>();
             api("Statistics by shape of statement, most time first", query, list(generator.subschema_for::<QueryRow>()))
         }
+        "/api/v1/leaks" => api("Whose memory grows without a bound", in_query::<LeaksQuery>(), generator.subschema_for::<LeakView>()),
         "/api/v1/recovery" => api("What is done about what is wrong, and why", Value::Null, generator.subschema_for::<RecoveryView>()),
         "/api/v1/recovery/orders" => orders(generator),
         "/api/v1/stream" => {
