@@ -28,6 +28,7 @@ pub mod export;
 pub mod feed;
 pub mod gateway;
 pub mod hands;
+pub mod heap;
 pub mod metrics;
 pub mod otlp;
 pub mod outputs;

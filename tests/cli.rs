@@ -10,6 +10,8 @@ use std::process::{Command, Output, Stdio};
 
 #[path = "cli/forecast.rs"]
 mod forecast;
+#[path = "cli/heap.rs"]
+mod heap;
 #[path = "cli/leak.rs"]
 mod leak;
 

@@ -73,6 +73,8 @@ pub enum Command {
     Recovery(RecoveryArgs),
     /// Say whether memory leaks: a series of a process, judged as the leak actor would have
     Leak(LeakArgs),
+    /// Look at heap profiles
+    Heap(HeapArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings
@@ -367,6 +369,31 @@ pub struct LeakArgs {
     /// Exit code 3 when a leak is confirmed
     #[arg(long)]
     pub check: bool,
+}
+
+/// `heap`
+#[derive(Debug, Clone, Args)]
+pub struct HeapArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub command: HeapCommand,
+}
+
+/// `heap …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum HeapCommand {
+    /// What grew from one heap profile to the next: V8 .heapsnapshot by type, pprof by function, jemalloc by call stack; also gzipped
+    Diff {
+        /// The earlier profile; `-` is standard input
+        #[arg(value_name = "A", value_hint = ValueHint::FilePath)]
+        before: PathBuf,
+        /// The later one
+        #[arg(value_name = "B", value_hint = ValueHint::FilePath)]
+        after: PathBuf,
+        /// So many rows, those that grew most; 0 is all
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: u64,
+    },
 }
 
 /// `export`

@@ -17,6 +17,7 @@ pub mod export;
 pub mod forecast;
 pub mod health;
 pub mod healthcheck;
+pub mod heap;
 pub mod leak;
 pub mod out;
 pub mod publish;
@@ -159,6 +160,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Breaker(args) => breaker::run(&mut context, &args),
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
         Command::Leak(args) => leak::run(&mut context, &args),
+        Command::Heap(args) => heap::run(&mut context, &args),
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,
