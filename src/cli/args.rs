@@ -67,6 +67,8 @@ pub enum Command {
     Health(HealthArgs),
     /// Say how a series goes on, with an interval
     Forecast(ForecastArgs),
+    /// Say which values of a series are unusual, and where something was wrong
+    Anomalies(AnomaliesArgs),
     /// Look at circuit breakers
     Breaker(BreakerArgs),
     /// See what is done about what is wrong, and have a word in it
@@ -357,6 +359,20 @@ pub enum BreakerCommand {
         #[arg(long)]
         check: bool,
     },
+}
+
+/// `anomalies`
+#[derive(Debug, Clone, Args)]
+pub struct AnomaliesArgs {
+    /// CSV with `at` or `timestamp` and `value`, or one value a line; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Lengths of the seasons in steps, such as 24,168 [default: found in the series]
+    #[arg(long, value_name = "STEPS", value_delimiter = ',')]
+    pub season: Vec<usize>,
+    /// Exit code 3 when there is an alarm
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `leak`

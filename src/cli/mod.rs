@@ -4,6 +4,7 @@
 //! what is said about it (progress, errors, logs) to standard error. An error is one chain that ends in what to do. A reader
 //! that goes away (`| head`) ends a command quietly.
 
+pub mod anomalies;
 pub mod args;
 pub mod breaker;
 pub mod bus;
@@ -156,6 +157,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Explain(args) => explain::run(&mut context, &args).await,
         Command::Query(args) => query::run(&mut context, &args).await,
         Command::Health(args) => health::run(&mut context, &args),
+        Command::Anomalies(args) => anomalies::run(&mut context, &args),
         Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Breaker(args) => breaker::run(&mut context, &args),
         Command::Recovery(args) => recovery::run(&mut context, &args).await,

@@ -1,4 +1,4 @@
-//! `homeostat forecast`: from a file to what follows it.
+//! `homeostat forecast` and `homeostat anomalies`: from a file to what follows it, and to what was wrong in it.
 
 use super::{code, lines, run, stderr, stdout};
 use serde_json::Value;
@@ -48,4 +48,26 @@ fn little_is_insufficient_and_nonsense_is_an_error() {
     assert_eq!(code(&run(dir.path(), &["forecast", "-", "--horizon", "5"], "1\nsoon\n")), 1);
     assert_eq!(code(&run(dir.path(), &["forecast", "-"], "1\n")), 2);
     assert_eq!(code(&run(dir.path(), &["forecast", "-", "--horizon", "5", "--level", "95"], "1\n")), 2);
+}
+
+#[test]
+fn a_spike_is_one_alarm_with_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let usual = table();
+    let spiked: String = usual
+        .lines()
+        .map(|line| if line.starts_with("2026-10-13 02:00:00") { "2026-10-13 02:00:00,250\n".to_owned() } else { format!("{line}\n") })
+        .collect();
+    let output = run(dir.path(), &["anomalies", "-", "--json", "--check"], &spiked);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let answer = &lines(&output)[0];
+    let alarms = answer["alarms"].as_array().unwrap();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!((alarms[0]["start"].as_str(), alarms[0]["value"].as_f64()), (Some("2026-10-13 02:00:00"), Some(250.0)));
+    let points = answer["points"].as_array().unwrap();
+    assert_eq!((points.len(), &points[3]["value"], &points[3]["p"]), (336, &Value::Null, &Value::Null));
+    let output = run(dir.path(), &["anomalies", "-", "--season", "24", "--check"], &usual);
+    assert_eq!((code(&output), stdout(&output).lines().count()), (0, 1), "{}", stdout(&output));
+    let output = run(dir.path(), &["anomalies", "-"], "");
+    assert_eq!(stdout(&output), "0 alarms in 0 judged values; insufficient history\n");
 }

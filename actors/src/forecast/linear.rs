@@ -41,6 +41,28 @@ impl Normal {
     ///
     /// `None` when the matrix is not positive definite even so: columns that are not numbers, or no penalty on equal ones.
     pub(crate) fn solve(&self, penalty: &[f64]) -> Option<Vec<f64>> {
+        let l = self.factor(penalty)?;
+        let mut beta = self.moment.clone();
+        back(&l, &mut beta);
+        beta.iter().all(|b| b.is_finite()).then_some(beta)
+    }
+
+    /// The inverse of `XᵀX` with the penalties on its diagonal, by rows.
+    pub(crate) fn inverse(&self, penalty: &[f64]) -> Option<Vec<f64>> {
+        let l = self.factor(penalty)?;
+        let p = self.columns;
+        let mut inverse = Vec::with_capacity(p * p);
+        for j in 0..p {
+            let mut unit = vec![0.0; p];
+            unit[j] = 1.0;
+            back(&l, &mut unit);
+            inverse.extend(unit);
+        }
+        inverse.iter().all(|v| v.is_finite()).then_some(inverse)
+    }
+
+    /// The Cholesky factor, lower triangle by rows.
+    fn factor(&self, penalty: &[f64]) -> Option<Vec<f64>> {
         let p = self.columns;
         let mut l = self.gram.clone();
         for (j, &extra) in penalty.iter().enumerate() {
@@ -68,22 +90,26 @@ impl Normal {
             }
             row[j] = sum.sqrt();
         }
-        let mut beta = self.moment.clone();
-        for j in 0..p {
-            let mut sum = beta[j];
-            for k in 0..j {
-                sum -= l[j * p + k] * beta[k];
-            }
-            beta[j] = sum / l[j * p + j];
+        Some(l)
+    }
+}
+
+/// Solves `L Lᵀ x = b` in place.
+fn back(l: &[f64], b: &mut [f64]) {
+    let p = b.len();
+    for j in 0..p {
+        let mut sum = b[j];
+        for k in 0..j {
+            sum -= l[j * p + k] * b[k];
         }
-        for j in (0..p).rev() {
-            let mut sum = beta[j];
-            for k in j + 1..p {
-                sum -= l[k * p + j] * beta[k];
-            }
-            beta[j] = sum / l[j * p + j];
+        b[j] = sum / l[j * p + j];
+    }
+    for j in (0..p).rev() {
+        let mut sum = b[j];
+        for k in j + 1..p {
+            sum -= l[k * p + j] * b[k];
         }
-        beta.iter().all(|b| b.is_finite()).then_some(beta)
+        b[j] = sum / l[j * p + j];
     }
 }
 

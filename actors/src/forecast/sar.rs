@@ -56,6 +56,19 @@ impl Sar {
     /// Fits by ridge regression; `values` are standardised and complete, `known` says which of them were measured: a value that
     /// was filled in is never a target. `None` when the history is too short or says nothing.
     pub(crate) fn fit(values: &[f64], known: &[bool], periods: &[usize], width: Width, ridge: f64) -> Option<Sar> {
+        let (lags, normal, penalty) = Self::normal(values, known, periods, width, ridge)?;
+        let beta = normal.solve(&penalty)?;
+        Some(Sar { lags, beta })
+    }
+
+    /// The same, with the inverse of the normal equations, by rows.
+    pub(crate) fn fit_with_inverse(values: &[f64], known: &[bool], periods: &[usize], width: Width, ridge: f64) -> Option<(Sar, Vec<f64>)> {
+        let (lags, normal, penalty) = Self::normal(values, known, periods, width, ridge)?;
+        let beta = normal.solve(&penalty)?;
+        Some((Sar { lags, beta }, normal.inverse(&penalty)?))
+    }
+
+    fn normal(values: &[f64], known: &[bool], periods: &[usize], width: Width, ridge: f64) -> Option<(Vec<usize>, Normal, Vec<f64>)> {
         let lags = lags(periods, width, values.len());
         let &longest = lags.last()?;
         let p = lags.len() + 1;
@@ -74,8 +87,7 @@ impl Sar {
         }
         let mut penalty = vec![ridge; p];
         penalty[0] = 1e-6;
-        let beta = normal.solve(&penalty)?;
-        Some(Sar { lags, beta })
+        Some((lags, normal, penalty))
     }
 
     /// How many values it looks back.

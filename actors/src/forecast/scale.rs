@@ -48,6 +48,11 @@ impl Scale {
         self.log
     }
 
+    /// What is subtracted, and what is divided by then.
+    pub(crate) fn parts(&self) -> (f64, f64) {
+        (self.centre, self.spread)
+    }
+
     /// A value in the units of models.
     pub(crate) fn inside(&self, value: f64) -> f64 {
         ((if self.log { value.ln() } else { value }) - self.centre) / self.spread

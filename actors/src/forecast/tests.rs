@@ -1,4 +1,5 @@
 //! What a forecast keeps of its word, whatever the series.
 #![allow(clippy::unwrap_used)]
 
-mod outlook;
+pub(crate) mod outlook;
+mod watch;
