@@ -1,5 +1,6 @@
 //! The handle: what an application calls. Clones share one connection and one queue.
 
+use crate::breaker::Breakers;
 use crate::commands::Commands;
 use crate::courier::{Control, Courier, Pace, Refusals};
 use crate::error::{FlushError, InitError, PublishError};
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) struct Inner {
     pub(crate) service: String,
     pub(crate) instance: String,
+    pub(crate) zone: Option<String>,
     pub(crate) root: Root,
     pub(crate) started_ms: UnixMs,
     params_key: u64,
@@ -38,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) meters: Meters,
     pub(crate) checks: Checks,
     pub(crate) commands: Commands,
+    pub(crate) breakers: Breakers,
 }
 
 /// A service's line to Homeostat. Cheap to clone; when the last clone is dropped, what is queued is still delivered for up to
@@ -89,13 +92,14 @@ impl Settings {
             ack_timeout: self.ack_timeout,
             retry_within: self.retry_within,
         };
-        let (heartbeat, sampling, retire) = (self.heartbeat, self.sampling, self.retire);
+        let (heartbeat, sampling, retire, zone) = (self.heartbeat, self.sampling, self.retire, self.zone.clone());
         let link = link::start(Arc::new(self), Arc::clone(&counters), stopped);
         let courier = Courier::new(items, orders, gauge, packer, pace, link.clone(), Arc::clone(&counters), Arc::clone(&refusals));
         tokio::spawn(courier.run());
         let inner = Arc::new(Inner {
             service,
             instance,
+            zone,
             root,
             started_ms: resource::started_ms().unwrap_or_else(now_ms),
             params_key: checked.params_key,
@@ -110,6 +114,7 @@ impl Settings {
             meters: Meters::default(),
             checks: Checks::default(),
             commands: Commands::default(),
+            breakers: Breakers::default(),
         });
         if let Some(every) = heartbeat {
             tokio::spawn(heartbeat::beat(Arc::downgrade(&inner), every));

@@ -157,7 +157,9 @@ pub(crate) async fn beat(client: Weak<Inner>, every: Duration) {
         if inner.is_closed() {
             return;
         }
-        let checks = inner.checks.run(CHECK.min(every / 2)).await;
+        let mut checks = inner.checks.run(CHECK.min(every / 2)).await;
+        // An open breaker is a warning and never more: a peer in trouble must not take its callers out of service.
+        checks.extend(inner.breakers.checks().take(CHECKS_MAX - checks.len()));
         #[allow(clippy::cast_precision_loss)] // milliseconds of a process's life are far below 2^53
         let up_s = now_ms().saturating_sub(inner.started_ms) as f64 / 1_000.0;
         let _ = inner.event(Heartbeat { up_s, interval_s: every.as_secs_f64(), checks, ..Heartbeat::default() }.into(), None);

@@ -16,6 +16,7 @@
 //! | queries | [`Client::query`], or [`layer::sqlx`] for everything that sqlx 0.9 executes |
 //! | requests served | [`layer::Inbound`], a tower layer; [`Client::request`] |
 //! | calls to others | [`layer::Outbound`], a tower layer; [`Client::peer`], [`Client::call`] |
+//! | calls that should not be made to a peer in trouble | [`Client::breaker`]; [`layer::Breaking`], a tower layer |
 //! | checks, pools, caches | [`Client::check`], [`Client::pool`], [`Client::cache`] |
 //! | what a model saw, any series | [`Client::sample`], [`Client::metric`] |
 //! | any event with all its fields | [`Client::event`] |
@@ -35,11 +36,13 @@
 //! | `client` | the handle |
 //! | `queue` → `pack` → `courier` → `publish` | an event's way: bounded, packed, in order, acknowledged |
 //! | `link` | the connection and what is known of it |
+//! | [`breaker`] | calls that are not made, and the fleet that is followed |
 //! | [`commands`] | what Homeostat asks for, done once and answered |
 //! | `heartbeat`, `meters`, `resource` | what is reported by itself |
 //! | [`trace`] | W3C trace context |
 //! | [`layer`] | tower and tracing layers |
 
+pub mod breaker;
 mod client;
 pub mod commands;
 mod courier;

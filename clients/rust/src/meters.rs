@@ -222,6 +222,11 @@ impl Meters {
         *lock(&self.heap) = None;
     }
 
+    /// What to ring when somebody should hear of something now.
+    pub(crate) fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.failed)
+    }
+
     /// One request was served.
     pub(crate) fn served(&self) {
         self.requests.fetch_add(1, Relaxed);
@@ -277,6 +282,7 @@ impl Inner {
     /// Everything that was counted and not yet reported.
     pub(crate) fn meters_out(&self) {
         self.calls_out();
+        self.breakers_out(true);
         self.samples_out();
     }
 
@@ -307,6 +313,7 @@ pub(crate) async fn report(client: Weak<Inner>, sampling: Option<Duration>) {
                 return;
             }
             inner.calls_out();
+            inner.breakers_out(false);
             if let Some(every) = sampling
                 && Instant::now() >= next_sample
             {

@@ -121,9 +121,14 @@ pub(crate) fn message_id() -> Result<String, getrandom::Error> {
     Ok(format!("{:032x}", u128::from_be_bytes(bits)))
 }
 
+/// A number from 0 (included) to 1 (excluded) that nobody can foretell.
+pub(crate) fn chance() -> f64 {
+    random(fastrand::Rng::f64)
+}
+
 /// A share of `length`, at random: so that a fleet does not do things all at once.
 pub(crate) fn jitter(length: std::time::Duration) -> std::time::Duration {
-    length.mul_f64(0.5 + 0.5 * random(fastrand::Rng::f64))
+    length.mul_f64(0.5 + 0.5 * chance())
 }
 
 #[cfg(test)]

@@ -1,0 +1,162 @@
+//! A tower layer that asks a breaker before every call.
+
+use super::outbound::{outcome, pass_on};
+use crate::breaker::{Breaker, CallError, Held};
+use homeostat_reflexes::breaker::{Attempt, Outcome, Refusal};
+use homeostat_schemas::event::CallOutcome;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll, ready};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Makes a call only if the breaker lets it, and tells the breaker how it ended: an error of the service, a status of 500 or
+/// above, 408 and 504 are failures; 429 and the other 4xx say nothing of the peer's health; a call whose future is dropped
+/// neither. Passes the trace on as [`Outbound`](super::Outbound) does, in whose place it stands: the breaker counts the calls.
+///
+/// A request with the extension [`Attempt::Retry`] is a repetition. A call that is refused is the error
+/// [`CallError::Refused`], or what the fallback answers. For time-outs put tower's `Timeout` below it.
+pub struct Breaking<R> {
+    breaker: Breaker,
+    fallback: Option<Fallback<R>>,
+}
+
+type Fallback<R> = Arc<dyn Fn(Refusal) -> Response<R> + Send + Sync>;
+
+impl<R> Clone for Breaking<R> {
+    fn clone(&self) -> Self {
+        Breaking { breaker: self.breaker.clone(), fallback: self.fallback.clone() }
+    }
+}
+
+impl<R> std::fmt::Debug for Breaking<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Breaking").field("breaker", &self.breaker).finish_non_exhaustive()
+    }
+}
+
+impl<R> Breaking<R> {
+    /// A layer for the calls that this breaker guards.
+    #[must_use]
+    pub fn new(breaker: Breaker) -> Self {
+        Breaking { breaker, fallback: None }
+    }
+
+    /// Answers in place of calls that are not made.
+    #[must_use]
+    pub fn fallback(self, fallback: impl Fn(Refusal) -> Response<R> + Send + Sync + 'static) -> Self {
+        Breaking { fallback: Some(Arc::new(fallback)), ..self }
+    }
+}
+
+impl<S, R> Layer<S> for Breaking<R> {
+    type Service = BreakingService<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BreakingService { inner, layer: self.clone() }
+    }
+}
+
+/// See [`Breaking`].
+#[derive(Debug)]
+pub struct BreakingService<S, R> {
+    inner: S,
+    layer: Breaking<R>,
+}
+
+impl<S: Clone, R> Clone for BreakingService<S, R> {
+    fn clone(&self) -> Self {
+        BreakingService { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for BreakingService<S, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<R>;
+    type Error = CallError<S::Error>;
+    type Future = BreakingFuture<S::Future, R>;
+
+    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(CallError::Failed)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let attempt = request.extensions().get::<Attempt>().copied().unwrap_or_default();
+        match self.layer.breaker.hold(attempt) {
+            Ok(held) => {
+                pass_on(&mut request);
+                BreakingFuture { way: Way::Called { future: self.inner.call(request), held: Some(held) } }
+            }
+            Err(refusal) => BreakingFuture { way: Way::Refused { refusal, fallback: self.layer.fallback.clone() } },
+        }
+    }
+}
+
+pin_project! {
+    /// See [`Breaking`].
+    pub struct BreakingFuture<F, R> {
+        #[pin]
+        way: Way<F, R>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum Way<F, R> {
+        /// The call is under way.
+        Called {
+            #[pin]
+            future: F,
+            held: Option<Held>,
+        },
+        /// It is not made.
+        Refused {
+            refusal: Refusal,
+            fallback: Option<Fallback<R>>,
+        },
+    }
+}
+
+impl<F, R> std::fmt::Debug for BreakingFuture<F, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BreakingFuture")
+    }
+}
+
+impl<F, R, E> Future for BreakingFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<R>, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match self.project().way.project() {
+            Projected::Called { future, held } => {
+                let result = ready!(future.poll(cx));
+                if let Some(held) = held.take() {
+                    held.settle(judged(&result));
+                }
+                Poll::Ready(result.map_err(CallError::Failed))
+            }
+            Projected::Refused { refusal, fallback } => Poll::Ready(match fallback {
+                Some(fallback) => Ok(fallback(*refusal)),
+                None => Err(CallError::Refused(*refusal)),
+            }),
+        }
+    }
+}
+
+fn judged<R, E>(result: &Result<Response<R>, E>) -> Outcome {
+    let Ok(response) = result else { return Outcome::Failure };
+    match outcome(response.status()) {
+        CallOutcome::Timeout => Outcome::Timeout,
+        CallOutcome::Error => Outcome::Failure,
+        _ if response.status().is_client_error() => Outcome::Ignored,
+        _ => Outcome::Success,
+    }
+}
