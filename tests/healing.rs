@@ -187,8 +187,16 @@ async fn a_cold_cache_is_warmed_measured_and_called_verified_in_one_trace() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!((&commands[0]["id"], &commands[0]["action"]), (&json!(command.id), &json!("cache.warm")), "{commands}");
-    let (_, body) = http_get(&shop.gateway, "/api/v1/commands").await.unwrap();
-    let shown: Value = serde_json::from_str(&body).unwrap();
+    // The status actor reads the verdict in its own time.
+    let mut shown = Value::Null;
+    for _ in 0..200 {
+        let (_, body) = http_get(&shop.gateway, "/api/v1/commands").await.unwrap();
+        shown = serde_json::from_str(&body).unwrap();
+        if shown[0]["state"] == "verified" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!((&shown[0]["state"], &shown[0]["verdict"]), (&json!("verified"), &json!(verified.id)), "{shown}");
     let (url, dir) = (shop.server.url(), shop.worker.data_dir.clone());
     let explained = homeostat(&url, &dir, &["explain", &cold.incident]);

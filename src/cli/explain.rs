@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::feed;
 use crate::store::{AlertRecord, CommandRecord, IncidentRecord, OutcomeRecord, Store};
 use homeostat_nats::{Reader, ReaderError, ReaderOptions};
-use homeostat_schemas::{Alert, Command, Content, Position, Rule, State};
+use homeostat_schemas::{Alert, Command, Content, Mode, Position, Rule, State};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -176,8 +176,9 @@ fn said(value: &Value) -> String {
 
 fn command(out: &mut Out, command: &Command, outcomes: &[OutcomeRecord]) -> Result<(), CliError> {
     let action = out.paint(Tone::Strong, &plain(&command.action));
+    let mode = if command.mode == Mode::Act { "" } else { " (not to be executed: observe)" };
     out.line(format!(
-        "  {} {action} {}, try {}, id {}",
+        "  {} {action} {}, try {}{mode}, id {}",
         local(command.issued_ms),
         plain(&command.target),
         command.attempt,

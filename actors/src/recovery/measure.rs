@@ -113,11 +113,12 @@ impl Measurements {
         Some(self.last.entry(series.clone()).or_default())
     }
 
-    /// Keeps a value, unless it was there before or there is no room. A sender's clock that was set back by more than a minute is
-    /// believed.
+    /// Keeps a value, unless it was there before, is older than the last, or there is no room. A sender's clock that was set back by
+    /// more than a minute is believed.
     fn note(&mut self, series: &Series, value: f64, at_ms: UnixMs, now: UnixMs, config: &RecoveryConfig) -> bool {
         let Some(last) = self.entry(series, config) else { return false };
-        if last.value.is_some() && at_ms <= last.event_ms && last.event_ms - at_ms < 60_000 {
+        let again = at_ms == last.event_ms && last.value == Some(value);
+        if again || last.value.is_some() && at_ms < last.event_ms && last.event_ms - at_ms < 60_000 {
             return false;
         }
         *last = Last { value: Some(value), seen_ms: now, event_ms: at_ms, ..Last::default() };
