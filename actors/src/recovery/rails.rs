@@ -106,9 +106,16 @@ impl Rails {
         self.quarantine.retain(|_, (_, id)| id != command);
     }
 
-    /// Is something at work in a domain, or may it be?
+    /// Is something at work in a domain, or may it be? An instance whose zone nobody knows (it has not been heard for a while) may
+    /// be in any of them: it waits for all, and all wait for it.
     pub(super) fn busy(&self, domain: &Domain, now: UnixMs) -> bool {
-        self.flights.contains_key(domain) || self.quarantine.get(domain).is_some_and(|(until, _)| *until > now)
+        let taken =
+            |domain: &Domain| self.flights.contains_key(domain) || self.quarantine.get(domain).is_some_and(|(until, _)| *until > now);
+        match domain.1.strip_prefix(ZONE) {
+            None => taken(domain),
+            Some("") => self.under_way(&domain.0, now) > 0,
+            Some(_) => taken(domain) || taken(&(domain.0.clone(), ZONE.to_owned())),
+        }
     }
 
     pub(super) fn block(&mut self, rule: &str, service: &str, incident: &str) {

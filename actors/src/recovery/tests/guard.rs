@@ -37,6 +37,20 @@ fn one_at_a_time_in_a_failure_domain_and_no_more_than_the_blast_radius() {
 }
 
 #[test]
+fn an_instance_whose_zone_nobody_knows_may_be_in_any() {
+    let mut play = Play::with(quick());
+    let beat = |name: &str, zone: &str| {
+        at(0.0, json!({"kind": "heartbeat", "service": "shop", "instance": name, "zone": zone, "up_s": 500, "interval_s": 3_600}))
+    };
+    play.feed(names(10).iter().map(|name| beat(name, "a")));
+    // `gone` has never been heard, or not for so long that it was forgotten.
+    play.feed([leaks(1.0, "s00"), leaks(1.0, "gone")]).until(10.0);
+    assert_eq!(play.commands().iter().map(|command| command.target.as_str()).collect::<Vec<_>>(), ["gone"]);
+    play.says(11.0, OutcomeStatus::Refused).until(13.0);
+    assert_eq!(play.last().target, "s00");
+}
+
+#[test]
 fn a_service_of_one_may_be_healed() {
     let mut play = Play::with(quick());
     play.beats(0, 1, "shop", &["s1"]).feed([leaks(1.0, "s1")]).until(2.0);
