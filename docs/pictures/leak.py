@@ -24,8 +24,11 @@ def read(path):
     return start, [((at - start) / 3.6e6, memory / 1e6) for at, memory in rows]
 
 
-def panel(title, start, series, answer, top, hours, most):
+def panel(title, start, series, answer, top, hours):
     """One process: memory, its floors, and when something was said."""
+    most = max(memory for _, memory in series) * 1.2
+    step = next(step for step in (10, 20, 50, 100, 200, 500, 1000) if most / step <= 8)
+
     def x(hour):
         return LEFT + hour / hours * (WIDTH - LEFT - 20)
 
@@ -33,9 +36,9 @@ def panel(title, start, series, answer, top, hours, most):
         return top + HEIGHT - memory / most * HEIGHT
 
     parts = [f'<text x="{LEFT}" y="{top - 12}" class="title">{title}</text>']
-    for step in range(0, int(most) + 1, 50):
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y(step):.1f}" y2="{y(step):.1f}" class="grid"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y(step) + 4:.1f}" class="axis" text-anchor="end">{step}</text>')
+    for level in range(0, int(most) + 1, step):
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 20}" y1="{y(level):.1f}" y2="{y(level):.1f}" class="grid"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y(level) + 4:.1f}" class="axis" text-anchor="end">{level}</text>')
     for hour in range(0, int(hours) + 1, 3):
         parts.append(f'<text x="{x(hour):.1f}" y="{top + HEIGHT + 16}" class="axis" text-anchor="middle">{hour} h</text>')
     line = " ".join(f"{x(hour):.1f},{y(memory):.1f}" for hour, memory in series)
@@ -48,11 +51,12 @@ def panel(title, start, series, answer, top, hours, most):
         colour = FAINT if quarter < 3 else FLOOR
         parts.append(f'<line x1="{x(quarter / 4):.1f}" x2="{x(quarter / 4 + 0.25):.1f}" y1="{y(memory):.1f}" y2="{y(memory):.1f}" '
                      f'stroke="{colour}" stroke-width="2"/>')
-    for word, colour, at in (("suspected", SUSPECT, answer["first_suspected_at"]), ("confirmed", CONFIRM, answer["first_confirmed_at"])):
+    said = (("suspected", SUSPECT, answer["first_suspected_at"], 12), ("confirmed", CONFIRM, answer["first_confirmed_at"], 28))
+    for word, colour, at, down in said:
         if at is not None:
             hour = (at - start) / 3.6e6
             parts.append(f'<line x1="{x(hour):.1f}" x2="{x(hour):.1f}" y1="{top}" y2="{top + HEIGHT}" stroke="{colour}" stroke-dasharray="4 3"/>')
-            parts.append(f'<text x="{x(hour) + 5:.1f}" y="{top + 12}" style="fill:{colour}">{word} after {hour:.1f} h</text>')
+            parts.append(f'<text x="{x(hour) + 5:.1f}" y="{top + down}" style="fill:{colour}">{word} after {hour:.1f} h</text>')
     verdict = {"none": "no leak", "suspected": "suspected", "confirmed": "leak confirmed"}[answer["verdict"]]
     colour = {"none": SOUND, "suspected": SUSPECT, "confirmed": CONFIRM}[answer["verdict"]]
     low, high = answer["slope_pct_per_h_interval"]
@@ -69,10 +73,9 @@ def main():
     parts = []
     series = [read(HERE / "leak" / name) for _, name in panels]
     hours = max(points[-1][0] for _, points in series)
-    most = max(memory for _, points in series for _, memory in points) * 1.1
     for index, ((title, name), (start, points)) in enumerate(zip(panels, series)):
         said = subprocess.run([homeostat, "leak", HERE / "leak" / name, "--json"], check=True, capture_output=True, text=True).stdout
-        parts += panel(title, start, points, json.loads(said), TOP + index * (HEIGHT + GAP + 12), hours, most)
+        parts += panel(title, start, points, json.loads(said), TOP + index * (HEIGHT + GAP + 12), hours)
     height = TOP + len(panels) * (HEIGHT + GAP + 12) - 20
     style = (f"text{{font:12px system-ui,sans-serif;fill:{INK}}} .title{{font-weight:600}} .axis{{fill:{FAINT};font-size:11px}} "
              ".grid{stroke:#d8dee4;stroke-width:0.6}")
