@@ -1,6 +1,7 @@
 //! Hands: I/O on a mind's behalf. An ask stands in the log; a hand does the work and answers in the log. The first answer wins;
 //! an ask that nobody answered in time is the asking mind's to notice, by a tick.
 
+pub mod fit;
 mod index_advice;
 mod probe;
 
@@ -74,6 +75,7 @@ impl Hands {
         let began = Instant::now();
         let mut configured = true;
         let done = match ask.hand.as_str() {
+            fit::NAME => fit::work(&ask, within).await,
             probe::NAME => probe::work(self, &ask, within).await,
             index_advice::NAME if !self.index_advice.is_configured() => {
                 configured = false;

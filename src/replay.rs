@@ -4,7 +4,8 @@
 //!   were given and compares what they say with what stands recorded: byte for byte the same. *What-if* leaves recorded outputs
 //!   out, lets the minds hear their own instead, and takes other settings.
 //! - A plain **file of events** has no order but that of its lines and no clock but the running maximum of `at_ms`; ticks are put
-//!   in between. No hand is there, and every ask is answered with "not configured".
+//!   in between. No hand is there, and every ask is answered with "not configured"; but for a fit, which needs nothing but its
+//!   arguments.
 //!
 //! A replay never acts: nothing is published.
 
@@ -203,7 +204,7 @@ impl Engine {
                             asked.pop_front();
                         }
                     } else {
-                        waiting.push_back((Content::Answer(not_configured(ask)), None));
+                        waiting.push_back((Content::Answer(crate::hands::fit::answer(ask).unwrap_or_else(|| not_configured(ask))), None));
                     }
                 }
                 said.extend(outputs);

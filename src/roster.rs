@@ -5,7 +5,7 @@ use crate::feed::Progress;
 use crate::supervise::{Common, End, Keeper};
 use homeostat_actors::core::{self, Core, Settings};
 use homeostat_actors::driver::Driver;
-use homeostat_actors::{health::HealthCore, leak::LeakCore, query::QueryCore, recovery::RecoveryCore, status::StatusCore};
+use homeostat_actors::{forecast::ForecastCore, health::HealthCore, leak::LeakCore, query::QueryCore, recovery::RecoveryCore, status::StatusCore};
 use homeostat_schemas::{Delivery, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -91,6 +91,8 @@ roster! {
     leak: LeakCore,
     /// From alerts to commands, and whether they helped.
     recovery: RecoveryCore,
+    /// Forecasts, anomalies, time to exhaustion.
+    forecast: ForecastCore,
     /// What is open now.
     status: StatusCore,
 }

@@ -5,6 +5,7 @@
 
 use crate::core::{Core, Settings};
 use crate::driver::Driver;
+use crate::forecast::ForecastCore;
 use crate::health::HealthCore;
 use crate::leak::LeakCore;
 use crate::query::QueryCore;
@@ -192,7 +193,7 @@ impl Draw<'_> {
             }),
             4 => Content::Answer(Answer {
                 ask: format!("extremes:health:0:{}:0", self.of(&[1, 2, 3, 4, 5])),
-                actor: self.of(&["health", "query"]).to_owned(),
+                actor: self.of(&["health", "query", "forecast"]).to_owned(),
                 ok: self.flag(),
                 took_us: self.count(),
                 ..Answer::default()
@@ -202,6 +203,7 @@ impl Draw<'_> {
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "leak": every_number_is::<LeakCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "recovery": every_number_is::<RecoveryCore>(self.of(&[0, 1, 3, u32::MAX])),
+                "forecast": every_number_is::<ForecastCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "status": every_number_is::<StatusCore>(self.of(&[0, 1, 3, u32::MAX])),
             })),
         }
@@ -274,6 +276,11 @@ proptest! {
     }
 
     #[test]
+    fn nothing_extreme_harms_the_forecast_mind(story in story()) {
+        endures::<ForecastCore>(&story)?;
+    }
+
+    #[test]
     fn nothing_extreme_harms_the_status_mind(story in story()) {
         endures::<StatusCore>(&story)?;
     }
@@ -286,6 +293,7 @@ fn settings_of_every_number_are_read() {
         Settings::<<HealthCore as Core>::Config>::read(&every_number_is::<HealthCore>(number)).unwrap();
         Settings::<<LeakCore as Core>::Config>::read(&every_number_is::<LeakCore>(number)).unwrap();
         Settings::<<RecoveryCore as Core>::Config>::read(&every_number_is::<RecoveryCore>(number)).unwrap();
+        Settings::<<ForecastCore as Core>::Config>::read(&every_number_is::<ForecastCore>(number)).unwrap();
         Settings::<<StatusCore as Core>::Config>::read(&every_number_is::<StatusCore>(number)).unwrap();
     }
 }

@@ -4,21 +4,19 @@ use super::args::AnomaliesArgs;
 use super::forecast::number;
 use super::out::{Tone, count};
 use super::{CliError, Context, Finish, series};
-use homeostat_actors::forecast::{Series, anomalies, threshold};
+use homeostat_actors::forecast::{ForecastCore, Series, anomalies, threshold};
 use serde_json::{Value, json};
-
-/// False alarms that a series may raise in thirty days.
-const ALARMS_A_MONTH: f64 = 1.0;
 
 /// Runs the command.
 ///
 /// # Errors
 /// The file is no series, or nobody reads the answer any more.
 pub fn run(context: &mut Context, args: &AnomaliesArgs) -> Result<Finish, CliError> {
+    let settings = context.config().actors.of::<ForecastCore>()?;
     let read = series::read(&args.file)?;
     let series = Series::of(&read.points);
     let periods = (!args.season.is_empty()).then_some(args.season.as_slice());
-    let seen = anomalies(&series.values, periods, series.step_ms(), threshold(series.step_ms(), ALARMS_A_MONTH));
+    let seen = anomalies(&series.values, periods, series.step_ms(), threshold(series.step_ms(), settings.config.alarms_per_series_month));
     let at = |cell: u64| read.clock.show(series.at(usize::try_from(cell).unwrap_or(usize::MAX)));
     if context.json {
         let points: Vec<Value> = read

@@ -2,6 +2,7 @@
 
 use super::api::{AlertEntry, AlertsQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
 use super::events::Receipt;
+use super::forecasts::ForecastsQuery;
 use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
@@ -9,6 +10,7 @@ use super::recovery::{OrderReceipt, OrderRequest};
 use super::routes::{ENDPOINTS, Verb};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
+use homeostat_actors::forecast::ForecastView;
 use homeostat_actors::health::ServiceView;
 use homeostat_actors::leak::LeakView;
 use homeostat_actors::query::QueryRow;
@@ -141,6 +143,10 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
         "/api/v1/queries" => {
             let query = in_query::<QueriesQuery>();
             api("Statistics by shape of statement, most time first", query, list(generator.subschema_for::<QueryRow>()))
+        }
+        "/api/v1/forecasts" => {
+            let query = in_query::<ForecastsQuery>();
+            api("Series, their forecasts and what is unusual", query, generator.subschema_for::<ForecastView>())
         }
         "/api/v1/leaks" => api("Whose memory grows without a bound", in_query::<LeaksQuery>(), generator.subschema_for::<LeakView>()),
         "/api/v1/recovery" => api("What is done about what is wrong, and why", Value::Null, generator.subschema_for::<RecoveryView>()),

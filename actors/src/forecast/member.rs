@@ -127,3 +127,13 @@ impl Fitted {
         path.iter().all(|v| v.is_finite()).then_some(path)
     }
 }
+
+/// One member by itself, without backtest and interval: what the studies hold the portfolio against. `None` when it cannot be fitted
+/// to so little, or has nothing to say of it.
+#[must_use]
+pub fn alone(member: Member, values: &[f64], periods: &[usize], horizon: usize) -> Option<Vec<f64>> {
+    let known: Vec<bool> = values.iter().map(|v| v.is_finite()).collect();
+    let full = super::fill::fill(values, periods)?;
+    let fitted = Fitted::new(member, History { values: &full, known: &known, periods }, false)?;
+    fitted.path(&fitted.inside(&full), horizon)
+}
