@@ -8,6 +8,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+#[path = "cli/drift.rs"]
+mod drift;
 #[path = "cli/forecast.rs"]
 mod forecast;
 #[path = "cli/heap.rs"]

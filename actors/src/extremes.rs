@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::core::{Core, Settings};
+use crate::drift::DriftCore;
 use crate::driver::Driver;
 use crate::forecast::ForecastCore;
 use crate::health::HealthCore;
@@ -148,7 +149,7 @@ impl Draw<'_> {
             EventKind::Order => {
                 event!(Order {
                     action: self
-                        .of(&["health.retire", "recovery.approve", "recovery.pause", "recovery.resume", "cache.warm", ""])
+                        .of(&["health.retire", "recovery.approve", "recovery.pause", "recovery.resume", "cache.warm", "drift.relearn", "drift.baseline", ""])
                         .to_owned(),
                     target: self.of(&["a", "b/", "/", "", "all", "service:a"]).to_owned(),
                     args: self.of(&[0, 1]).into(),
@@ -201,6 +202,7 @@ impl Draw<'_> {
             _ => Content::Settings(json!({
                 "query": every_number_is::<QueryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),
+                "drift": every_number_is::<DriftCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "leak": every_number_is::<LeakCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "recovery": every_number_is::<RecoveryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "forecast": every_number_is::<ForecastCore>(self.of(&[0, 1, 3, u32::MAX])),
@@ -266,6 +268,11 @@ proptest! {
     }
 
     #[test]
+    fn nothing_extreme_harms_the_drift_mind(story in story()) {
+        endures::<DriftCore>(&story)?;
+    }
+
+    #[test]
     fn nothing_extreme_harms_the_leak_mind(story in story()) {
         endures::<LeakCore>(&story)?;
     }
@@ -291,6 +298,7 @@ fn settings_of_every_number_are_read() {
     for number in [0, 1, 3, u32::MAX] {
         Settings::<<QueryCore as Core>::Config>::read(&every_number_is::<QueryCore>(number)).unwrap();
         Settings::<<HealthCore as Core>::Config>::read(&every_number_is::<HealthCore>(number)).unwrap();
+        Settings::<<DriftCore as Core>::Config>::read(&every_number_is::<DriftCore>(number)).unwrap();
         Settings::<<LeakCore as Core>::Config>::read(&every_number_is::<LeakCore>(number)).unwrap();
         Settings::<<RecoveryCore as Core>::Config>::read(&every_number_is::<RecoveryCore>(number)).unwrap();
         Settings::<<ForecastCore as Core>::Config>::read(&every_number_is::<ForecastCore>(number)).unwrap();

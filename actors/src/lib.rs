@@ -9,15 +9,18 @@
 //! | [`core`] | the contract: [`core::Core`], its inputs and effects |
 //! | [`driver`] | carries a mind over the log, the same way live, in a replay and in tests |
 //! | [`incidents`] | what is open now, so that every alert is one message on entering and one on leaving |
+//! | [`stats`] | statistics that minds share |
 //! | [`query`] | slow queries, N+1 |
 //! | [`forecast`] | forecasts, anomalies, time to exhaustion |
 //! | [`health`] | signs of life, error rates, memory, pools, probes |
+//! | [`drift`] | does what models see and say still look like what they were made for |
 //! | [`leak`] | memory that grows without a bound |
 //! | [`stats`] | mathematics that several minds use |
 //! | [`recovery`] | from alerts to commands, and whether they helped |
 //! | [`status`] | everything that is open now |
 
 pub mod core;
+pub mod drift;
 pub mod driver;
 #[cfg(test)]
 mod extremes;

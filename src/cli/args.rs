@@ -1,5 +1,9 @@
 //! Every command and flag: from here come help, man page and completions.
 
+mod drift;
+
+pub use drift::{DriftArgs, DriftCommand};
+
 mod recovery;
 
 pub use recovery::{Named, RecoveryArgs, RecoveryCommand};
@@ -71,6 +75,8 @@ pub enum Command {
     Anomalies(AnomaliesArgs),
     /// Look at circuit breakers
     Breaker(BreakerArgs),
+    /// Compare samples, give models baselines
+    Drift(DriftArgs),
     /// See what is done about what is wrong, and have a word in it
     Recovery(RecoveryArgs),
     /// Say whether memory leaks: a series of a process, judged as the leak actor would have

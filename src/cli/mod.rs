@@ -12,6 +12,7 @@ pub mod cases;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod drift;
 pub mod error;
 pub mod explain;
 pub mod export;
@@ -160,6 +161,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Anomalies(args) => anomalies::run(&mut context, &args),
         Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Breaker(args) => breaker::run(&mut context, &args),
+        Command::Drift(args) => drift::run(&mut context, &args).await,
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
         Command::Leak(args) => leak::run(&mut context, &args),
         Command::Heap(args) => heap::run(&mut context, &args),

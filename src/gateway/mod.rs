@@ -11,6 +11,7 @@
 //! | [`body`] | request bodies: bounded, inflated, in time |
 //! | [`traces`], [`events`] | intake: OTLP and Homeostat's own events; [`publish`] puts both on the log |
 //! | [`api`] | status, alerts, commands, queries as JSON |
+//! | [`drift`] | models and their features as JSON |
 //! | [`forecasts`] | series, their forecasts and what is unusual, as JSON |
 //! | [`recovery`] | what is done about what is wrong, and orders of people |
 //! | [`stream`] | alerts, commands and outcomes as they happen |
@@ -27,6 +28,7 @@ pub mod actor;
 pub mod api;
 mod body;
 pub mod config;
+pub mod drift;
 pub mod events;
 pub mod forecasts;
 mod layer;

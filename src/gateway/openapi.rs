@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 description, made from the list of routes and from the types themselves, so that it cannot fall behind.
 
 use super::api::{AlertEntry, AlertsQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
+use super::drift::DriftQuery;
 use super::events::Receipt;
 use super::forecasts::ForecastsQuery;
 use super::leaks::LeaksQuery;
@@ -10,6 +11,7 @@ use super::recovery::{OrderReceipt, OrderRequest};
 use super::routes::{ENDPOINTS, Verb};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
+use homeostat_actors::drift::DriftView;
 use homeostat_actors::forecast::ForecastView;
 use homeostat_actors::health::ServiceView;
 use homeostat_actors::leak::LeakView;
@@ -143,6 +145,10 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
         "/api/v1/queries" => {
             let query = in_query::<QueriesQuery>();
             api("Statistics by shape of statement, most time first", query, list(generator.subschema_for::<QueryRow>()))
+        }
+        "/api/v1/drift" => {
+            let query = in_query::<DriftQuery>();
+            api("Models, their features, and how far they have drifted", query, generator.subschema_for::<DriftView>())
         }
         "/api/v1/forecasts" => {
             let query = in_query::<ForecastsQuery>();

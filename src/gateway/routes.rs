@@ -2,7 +2,7 @@
 //! this list too, so that there is no other.
 
 use super::problem::{Problem, no_route};
-use super::{api, events, forecasts, leaks, openapi, probes, recovery, stream, traces};
+use super::{api, drift, events, forecasts, leaks, openapi, probes, recovery, stream, traces};
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, Responder, guard};
@@ -52,6 +52,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/alerts/{id}", verb: Verb::Get, serve: |this, app| this.serve(app, api::alert) },
     Endpoint { path: "/api/v1/commands", verb: Verb::Get, serve: |this, app| this.serve(app, api::commands) },
     Endpoint { path: "/api/v1/queries", verb: Verb::Get, serve: |this, app| this.serve(app, api::queries) },
+    Endpoint { path: "/api/v1/drift", verb: Verb::Get, serve: |this, app| this.serve(app, drift::drift) },
     Endpoint { path: "/api/v1/forecasts", verb: Verb::Get, serve: |this, app| this.serve(app, forecasts::forecasts) },
     Endpoint { path: "/api/v1/leaks", verb: Verb::Get, serve: |this, app| this.serve(app, leaks::leaks) },
     Endpoint { path: "/api/v1/recovery", verb: Verb::Get, serve: |this, app| this.serve(app, recovery::view) },

@@ -1,0 +1,34 @@
+//! `/api/v1/drift`: what the drift mind sees of every model.
+
+use super::Gate;
+use super::api::asked;
+use super::problem::Problem;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What `/api/v1/drift` is asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DriftQuery {
+    /// Of this service.
+    pub service: Option<String>,
+    /// This model.
+    pub model: Option<String>,
+    /// This feature.
+    pub feature: Option<String>,
+}
+
+/// `/api/v1/drift`
+pub(super) async fn drift(gate: web::Data<Gate>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let asked: DriftQuery = asked(&request)?;
+    let view = gate.state.slots.drift.view().await;
+    let mut view = view.ok_or_else(|| Problem::unavailable("the drift actor is not running here; ask the process that owns the log"))?;
+    let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+    view.models.retain(|model| matches(&asked.service, &model.service) && matches(&asked.model, &model.model));
+    for model in &mut view.models {
+        model.features.retain(|feature| matches(&asked.feature, &feature.feature));
+    }
+    view.models.retain(|model| !model.features.is_empty());
+    Ok(HttpResponse::Ok().insert_header((super::api::SOURCE, "mind")).json(view))
+}
