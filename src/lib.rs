@@ -38,6 +38,7 @@ pub mod replay;
 pub mod roster;
 pub mod settings;
 pub mod shell;
+pub mod simulate;
 pub mod store;
 pub mod supervise;
 pub mod suspect;

@@ -5,7 +5,7 @@ use crate::feed::Progress;
 use crate::supervise::{Common, End, Keeper};
 use homeostat_actors::core::{self, Core, Settings};
 use homeostat_actors::driver::Driver;
-use homeostat_actors::{drift::DriftCore, forecast::ForecastCore, health::HealthCore, leak::LeakCore, query::QueryCore, recovery::RecoveryCore, status::StatusCore};
+use homeostat_actors::{breaker::BreakerCore, drift::DriftCore, forecast::ForecastCore, health::HealthCore, leak::LeakCore, query::QueryCore, recovery::RecoveryCore, status::StatusCore};
 use homeostat_schemas::{Delivery, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -87,6 +87,8 @@ roster! {
     query: QueryCore,
     /// Signs of life, error rates, memory, probes.
     health: HealthCore,
+    /// What share of its calls to a failing peer a service may make.
+    breaker: BreakerCore,
     /// What models see and say, beside their baselines.
     drift: DriftCore,
     /// Memory that grows without a bound.

@@ -3,6 +3,7 @@
 //! same.
 #![allow(clippy::unwrap_used)]
 
+use crate::breaker::BreakerCore;
 use crate::core::{Core, Settings};
 use crate::drift::DriftCore;
 use crate::driver::Driver;
@@ -202,6 +203,7 @@ impl Draw<'_> {
             _ => Content::Settings(json!({
                 "query": every_number_is::<QueryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),
+                "breaker": every_number_is::<BreakerCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "drift": every_number_is::<DriftCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "leak": every_number_is::<LeakCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "recovery": every_number_is::<RecoveryCore>(self.of(&[0, 1, 3, u32::MAX])),
@@ -268,6 +270,11 @@ proptest! {
     }
 
     #[test]
+    fn nothing_extreme_harms_the_breaker_mind(story in story()) {
+        endures::<BreakerCore>(&story)?;
+    }
+
+    #[test]
     fn nothing_extreme_harms_the_drift_mind(story in story()) {
         endures::<DriftCore>(&story)?;
     }
@@ -298,6 +305,7 @@ fn settings_of_every_number_are_read() {
     for number in [0, 1, 3, u32::MAX] {
         Settings::<<QueryCore as Core>::Config>::read(&every_number_is::<QueryCore>(number)).unwrap();
         Settings::<<HealthCore as Core>::Config>::read(&every_number_is::<HealthCore>(number)).unwrap();
+        Settings::<<BreakerCore as Core>::Config>::read(&every_number_is::<BreakerCore>(number)).unwrap();
         Settings::<<DriftCore as Core>::Config>::read(&every_number_is::<DriftCore>(number)).unwrap();
         Settings::<<LeakCore as Core>::Config>::read(&every_number_is::<LeakCore>(number)).unwrap();
         Settings::<<RecoveryCore as Core>::Config>::read(&every_number_is::<RecoveryCore>(number)).unwrap();

@@ -9,6 +9,7 @@
 //! | [`core`] | the contract: [`core::Core`], its inputs and effects |
 //! | [`driver`] | carries a mind over the log, the same way live, in a replay and in tests |
 //! | [`incidents`] | what is open now, so that every alert is one message on entering and one on leaving |
+//! | [`breaker`] | what share of its calls to a failing peer a whole service may make |
 //! | [`stats`] | statistics that minds share |
 //! | [`query`] | slow queries, N+1 |
 //! | [`forecast`] | forecasts, anomalies, time to exhaustion |
@@ -19,6 +20,7 @@
 //! | [`recovery`] | from alerts to commands, and whether they helped |
 //! | [`status`] | everything that is open now |
 
+pub mod breaker;
 pub mod core;
 pub mod drift;
 pub mod driver;

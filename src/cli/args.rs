@@ -14,6 +14,10 @@ use homeostat_reflexes::{breaker, sql::Dialect};
 use homeostat_schemas::UnixMs;
 use std::path::PathBuf;
 
+mod simulate;
+
+pub use simulate::{BreakerFault, SimulateArgs, SimulateBreaker, SimulateCommand};
+
 /// Keeps services healthy: telemetry in, alerts and recovery commands out, on NATS.
 #[derive(Debug, Parser)]
 #[command(name = "homeostat", version, propagate_version = true, max_term_width = 100, arg_required_else_help = true)]
@@ -75,6 +79,8 @@ pub enum Command {
     Anomalies(AnomaliesArgs),
     /// Look at circuit breakers
     Breaker(BreakerArgs),
+    /// Try Homeostat out in a simulated world
+    Simulate(SimulateArgs),
     /// Compare samples, give models baselines
     Drift(DriftArgs),
     /// See what is done about what is wrong, and have a word in it

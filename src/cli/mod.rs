@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod replay;
 pub mod replaying;
 pub mod series;
+pub mod simulate;
 pub mod tail;
 pub mod up;
 
@@ -161,6 +162,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Anomalies(args) => anomalies::run(&mut context, &args),
         Command::Forecast(args) => forecast::run(&mut context, &args),
         Command::Breaker(args) => breaker::run(&mut context, &args),
+        Command::Simulate(args) => simulate::run(&mut context, &args),
         Command::Drift(args) => drift::run(&mut context, &args).await,
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
         Command::Leak(args) => leak::run(&mut context, &args),

@@ -32,6 +32,10 @@ pub fn document() -> Value {
         channels.insert(name.to_owned(), channel(address, name, &json!(meaning), parameters));
         operations.insert(format!("{action}.{name}"), operation(action, name, meaning));
     }
+    let meaning = "What share of its calls to a peer a service may make. Core NATS, not in the log; said again every 250 ms while calls are held back.";
+    messages.insert("admission".to_owned(), plain_message("admission", meaning));
+    channels.insert("admission".to_owned(), channel("admission.{service}.{peer}", "admission", &json!(meaning), &["service", "peer"]));
+    operations.insert("send.admission".to_owned(), operation("send", "admission", meaning));
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -87,6 +91,7 @@ fn channel(address: &str, message: &str, meaning: &Value, parameters: &[&str]) -
             "actor" => "the actor that found it: the first word of the rule".to_owned(),
             "condition" => "what it found: the second word of the rule".to_owned(),
             "topic" => "the first word of the action".to_owned(),
+            "peer" => "whom it calls, written like a service".to_owned(),
             _ => "the second word of the action".to_owned(),
         };
         ((*name).to_owned(), json!({ "description": text }))
@@ -124,6 +129,15 @@ fn event_message(name: &str, meaning: &Value) -> Value {
                 "Nats-Msg-Id": { "type": "string", "description": "128 random bits: a message sent twice is stored once" },
             },
         },
+    })
+}
+
+fn plain_message(name: &str, meaning: &str) -> Value {
+    json!({
+        "name": name,
+        "summary": meaning,
+        "contentType": "application/json",
+        "payload": { "$ref": format!("#/components/schemas/{name}") },
     })
 }
 

@@ -377,6 +377,30 @@ pub(super) async fn queries(gate: web::Data<Gate>, request: HttpRequest) -> Answ
     Ok(Source::Store.answers(&rows.take(limit).collect::<Vec<_>>()))
 }
 
+/// What `/api/v1/breakers` is asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BreakersQuery {
+    /// Of this service.
+    pub service: Option<String>,
+    /// About calls to this peer.
+    pub peer: Option<String>,
+    /// At most so many, 1 to 1000; 100 when not said.
+    pub limit: Option<u32>,
+}
+
+/// `/api/v1/breakers`
+pub(super) async fn breakers(gate: web::Data<Gate>, request: HttpRequest) -> Answer {
+    let asked: BreakersQuery = asked(&request)?;
+    let limit = limit(asked.limit)? as usize;
+    // What is open is told by the findings as well; the breakers themselves are the mind's alone.
+    let view = gate.state.slots.breaker.view().await.ok_or_else(|| Problem::unavailable("the breaker actor is not running here"))?;
+    let rows = view.into_iter().filter(|row| {
+        asked.service.as_ref().is_none_or(|service| *service == row.service) && asked.peer.as_ref().is_none_or(|peer| *peer == row.peer)
+    });
+    Ok(Source::Mind.answers(&rows.take(limit).collect::<Vec<_>>()))
+}
+
 /// The query string, checked: a parameter nobody knows is a mistake, not a filter that does nothing.
 pub(super) fn asked<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
     web::Query::<T>::from_query(request.query_string()).map(web::Query::into_inner).map_err(|_| {

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 description, made from the list of routes and from the types themselves, so that it cannot fall behind.
 
-use super::api::{AlertEntry, AlertsQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
+use super::api::{AlertEntry, AlertsQuery, BreakersQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
 use super::drift::DriftQuery;
 use super::events::Receipt;
 use super::forecasts::ForecastsQuery;
@@ -11,6 +11,7 @@ use super::recovery::{OrderReceipt, OrderRequest};
 use super::routes::{ENDPOINTS, Verb};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
+use homeostat_actors::breaker::BreakerView;
 use homeostat_actors::drift::DriftView;
 use homeostat_actors::forecast::ForecastView;
 use homeostat_actors::health::ServiceView;
@@ -145,6 +146,10 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
         "/api/v1/queries" => {
             let query = in_query::<QueriesQuery>();
             api("Statistics by shape of statement, most time first", query, list(generator.subschema_for::<QueryRow>()))
+        }
+        "/api/v1/breakers" => {
+            let query = in_query::<BreakersQuery>();
+            api("The fleet's breakers: what share of calls is admitted", query, list(generator.subschema_for::<BreakerView>()))
         }
         "/api/v1/drift" => {
             let query = in_query::<DriftQuery>();

@@ -52,6 +52,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/alerts/{id}", verb: Verb::Get, serve: |this, app| this.serve(app, api::alert) },
     Endpoint { path: "/api/v1/commands", verb: Verb::Get, serve: |this, app| this.serve(app, api::commands) },
     Endpoint { path: "/api/v1/queries", verb: Verb::Get, serve: |this, app| this.serve(app, api::queries) },
+    Endpoint { path: "/api/v1/breakers", verb: Verb::Get, serve: |this, app| this.serve(app, api::breakers) },
     Endpoint { path: "/api/v1/drift", verb: Verb::Get, serve: |this, app| this.serve(app, drift::drift) },
     Endpoint { path: "/api/v1/forecasts", verb: Verb::Get, serve: |this, app| this.serve(app, forecasts::forecasts) },
     Endpoint { path: "/api/v1/leaks", verb: Verb::Get, serve: |this, app| this.serve(app, leaks::leaks) },

@@ -1,0 +1,209 @@
+//! How far a breaker of the fleet is open: probes, then a ramp that doubles while calls go well and backs off when they do not.
+
+use super::config::{BreakerConfig, ShedMode};
+use super::scope::Sums;
+use homeostat_schemas::{AdmissionState, UnixMs};
+use serde::{Deserialize, Serialize};
+
+/// So many times as many probes are let through after one that went well.
+const HOPEFUL: f64 = 3.0;
+
+/// The ramp.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ramp {
+    /// The share admitted.
+    pub(super) fraction: f64,
+    /// The share of repetitions admitted.
+    pub(super) retries: f64,
+    /// Has it ever had to step back? Then it grows by addition.
+    stepped_back: bool,
+    /// What came back in this step.
+    step: Sums,
+    /// When this step began.
+    step_ms: UnixMs,
+    /// The share of failures that was there before anything was shed, while it is being found out whether shedding helps.
+    trial: Option<f64>,
+    /// That share, once shedding was found not to help: then it is no reason to step back.
+    floor: f64,
+}
+
+/// Where a breaker of the fleet stands.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) enum Phase {
+    /// All calls pass.
+    #[default]
+    Closed,
+    /// Probes only.
+    Open {
+        /// Since when.
+        since_ms: UnixMs,
+        /// The share admitted.
+        fraction: f64,
+        /// Probes in a row that went well.
+        good: u32,
+    },
+    /// A growing share.
+    Ramping(Ramp),
+    /// All calls pass again, and it is still being said.
+    Closing {
+        /// Until when.
+        until_ms: UnixMs,
+    },
+}
+
+impl Phase {
+    /// Opens: with probes, or in the mode in which that is not wanted.
+    pub(super) fn open(mode: ShedMode, run: Sums, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
+        /// From this share of successes on a peer is one that answers in part.
+        const PARTLY: f64 = 0.2;
+        let bad = bad_share(run);
+        match mode {
+            ShedMode::ShedRetries => Phase::Ramping(Ramp { floor: 1.0, ..Ramp::at(1.0, now) }),
+            ShedMode::Fraction if 1.0 - bad >= PARTLY => Phase::Ramping(Ramp { trial: Some(bad), ..Ramp::at(0.5, now) }),
+            ShedMode::Fraction | ShedMode::Open => Phase::Open { since_ms: now, fraction: probe_fraction(demand, config), good: 0 },
+        }
+    }
+
+    /// What it is called outside.
+    pub(super) const fn state(&self) -> AdmissionState {
+        match self {
+            Phase::Closed | Phase::Closing { .. } => AdmissionState::Closed,
+            Phase::Open { .. } => AdmissionState::Open,
+            Phase::Ramping(_) => AdmissionState::Ramping,
+        }
+    }
+
+    /// The shares of first attempts and of repetitions admitted.
+    pub(super) fn shares(&self) -> (f64, f64) {
+        match self {
+            Phase::Closed | Phase::Closing { .. } => (1.0, 1.0),
+            Phase::Open { fraction, .. } => (*fraction, 0.0),
+            Phase::Ramping(ramp) => (ramp.fraction, ramp.retries),
+        }
+    }
+
+    /// Calls came back while it is not closed. True when it changed.
+    pub(super) fn take(&mut self, sums: Sums, now: UnixMs, config: &BreakerConfig) -> bool {
+        match self {
+            Phase::Closed | Phase::Closing { .. } => false,
+            Phase::Open { since_ms, good, fraction } => {
+                if now.saturating_sub(*since_ms) < config.grace_ms {
+                    return false;
+                }
+                // Of a sum with both in it nobody knows the order: the failures count as the later.
+                let bad = sums.failed.saturating_add(sums.slow);
+                let fine = u32::try_from(sums.ok.saturating_sub(sums.slow)).unwrap_or(u32::MAX);
+                let before = *good;
+                *good = if bad > 0 { 0 } else { good.saturating_add(fine) };
+                if *good >= config.probes_good.max(1) {
+                    *self = Phase::Ramping(Ramp::at(config.ramp_from, now));
+                    return true;
+                }
+                // The next ones come sooner: hope is to be told from chance before long.
+                let hopeful = before == 0 && *good > 0;
+                if hopeful {
+                    *fraction = (*fraction * HOPEFUL).min(share(config.probe_share_max));
+                }
+                hopeful
+            }
+            Phase::Ramping(ramp) => {
+                ramp.step.ok = ramp.step.ok.saturating_add(sums.ok);
+                ramp.step.failed = ramp.step.failed.saturating_add(sums.failed);
+                ramp.step.slow = ramp.step.slow.saturating_add(sums.slow);
+                false
+            }
+        }
+    }
+
+    /// Time passed. True when it changed.
+    pub(super) fn tick(&mut self, demand: f64, now: UnixMs, config: &BreakerConfig) -> bool {
+        match self {
+            Phase::Closed => false,
+            Phase::Closing { until_ms } => {
+                let over = now >= *until_ms;
+                if over {
+                    *self = Phase::Closed;
+                }
+                over
+            }
+            Phase::Open { fraction, good, .. } => {
+                let more = if *good > 0 { HOPEFUL } else { 1.0 };
+                let wanted = (probe_fraction(demand, config) * more).min(share(config.probe_share_max));
+                let changed = (wanted - *fraction).abs() > f64::EPSILON;
+                *fraction = wanted;
+                changed
+            }
+            Phase::Ramping(ramp) if now.saturating_sub(ramp.step_ms) >= config.ramp_every_ms => {
+                let next = ramp.next(demand, now, config);
+                let changed = next != *self;
+                *self = next;
+                changed
+            }
+            Phase::Ramping(_) => false,
+        }
+    }
+}
+
+impl Ramp {
+    fn at(fraction: f64, now: UnixMs) -> Ramp {
+        Ramp { fraction: share(fraction), retries: 0.0, stepped_back: false, step: Sums::default(), step_ms: now, trial: None, floor: 0.0 }
+    }
+
+    /// One look: what the calls of this step say.
+    fn next(&self, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
+        /// With fewer calls a share says nothing.
+        const ENOUGH: u64 = 5;
+        /// So much lower a share of failures is one that shedding made lower.
+        const HELPS: f64 = 0.1;
+        let seen = self.step.ok.saturating_add(self.step.failed);
+        let bad = bad_share(self.step);
+        let next = Ramp { step: Sums::default(), step_ms: now, ..self.clone() };
+        if let Some(before) = self.trial {
+            if seen < ENOUGH * 4 {
+                return Phase::Ramping(Ramp { step_ms: now, ..self.clone() });
+            }
+            return Phase::Ramping(if bad + HELPS <= before {
+                Ramp { trial: None, stepped_back: true, ..next }
+            } else {
+                Ramp { trial: None, fraction: 1.0, floor: before, ..next }
+            });
+        }
+        let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + HELPS } else { 0.0 });
+        let failed_for_good = self.floor < 1.0 && self.step.failed >= ENOUGH && self.step.ok == 0;
+        if failed_for_good {
+            return Phase::Open { since_ms: now, fraction: probe_fraction(demand, config), good: 0 };
+        }
+        if seen == 0 {
+            // Nothing was sent, or nothing came back yet.
+            return Phase::Ramping(next);
+        }
+        if bad > limit && self.floor < 1.0 {
+            let least = probe_fraction(demand, config);
+            return Phase::Ramping(Ramp { fraction: share(self.fraction * config.ramp_cut).max(least), stepped_back: true, ..next });
+        }
+        if self.fraction >= 1.0 {
+            // It has borne the whole load for a step. A peer that goes on failing in part is not called well.
+            let well = bad < config.threshold * 0.8 && bad <= config.ramp_tolerance.max(config.threshold * 0.5);
+            return if well { Phase::Closing { until_ms: now.saturating_add(config.lease_ms) } } else { Phase::Ramping(next) };
+        }
+        let grown = if self.stepped_back { self.fraction + config.ramp_add } else { self.fraction * 2.0 };
+        Phase::Ramping(Ramp { fraction: share(grown), ..next })
+    }
+}
+
+/// The share of calls that makes so many probes a second.
+fn probe_fraction(demand: f64, config: &BreakerConfig) -> f64 {
+    let most = share(config.probe_share_max);
+    if demand > 0.0 { share(config.probes_per_s / demand).min(most) } else { most }
+}
+
+/// Failed and slow calls of those that came back.
+#[allow(clippy::cast_precision_loss)]
+fn bad_share(sums: Sums) -> f64 {
+    let all = sums.ok.saturating_add(sums.failed);
+    if all == 0 { 0.0 } else { sums.failed.saturating_add(sums.slow.min(sums.ok)) as f64 / all as f64 }
+}
+
+fn share(value: f64) -> f64 {
+    if value.is_finite() { value.clamp(0.0, 1.0) } else { 1.0 }
+}

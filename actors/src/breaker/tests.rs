@@ -1,0 +1,203 @@
+//! Stories of the fleet's breaker.
+
+use super::*;
+use crate::core::{Effect, Settings};
+use crate::rig::{Rig, START, Story, at, survives_restart_anywhere};
+use expect_test::expect;
+use homeostat_schemas::Content;
+use serde_json::json;
+
+/// What replica `n` reports of a quarter of a second.
+fn report(n: u32, ok: u64, failed: u64) -> Value {
+    json!({"kind": "calls", "instance": format!("shop-{n}"), "zone": format!("z{}", n % 2), "peer": "payments",
+        "ok": ok, "failed": failed, "shed": 0, "over_ms": 250})
+}
+
+/// `replicas` report every quarter of a second from `from` to `to`: so many good and bad calls each.
+fn traffic(from: f64, to: f64, replicas: u32, calls: impl Fn(u32) -> (u64, u64)) -> Story {
+    let mut story = Vec::new();
+    let mut now = from;
+    while now < to {
+        for n in 0..replicas {
+            let (ok, failed) = calls(n);
+            story.push(at(now + f64::from(n) * 0.001, report(n, ok, failed)));
+        }
+        now += 0.25;
+    }
+    story
+}
+
+fn rig() -> Rig<BreakerCore> {
+    Rig::with(BreakerConfig::default())
+}
+
+/// What was said: seconds, state, share and whom it is about, a line each, when any of it is another than before.
+fn said(rig: &Rig<BreakerCore>) -> String {
+    let (mut text, mut last) = (String::new(), String::new());
+    for output in rig.outputs() {
+        if let Effect::Announce(announcement) = &output.effect {
+            let word: Admission = serde_json::from_value(announcement.body.clone()).unwrap();
+            let what =
+                format!("{:?} {:.3} {}{}", word.state, word.fraction, word.peer, word.zone.map(|z| format!(" {z}")).unwrap_or_default());
+            if what != last {
+                text += &format!("{:<6} {what}\n", (word.at_ms - START) as f64 / 1_000.0);
+            }
+            last = what;
+        }
+    }
+    text
+}
+
+#[test]
+fn an_outage_opens_and_recovery_ramps_up() {
+    let mut rig = rig();
+    rig.feed(traffic(0.1, 10.0, 10, |_| (5, 0)));
+    rig.feed(traffic(10.1, 11.1, 10, |_| (0, 5)));
+    // The breaker is open: probes fail, then succeed, then the ramp.
+    rig.feed([at(12.0, report(1, 0, 1)), at(13.0, report(2, 1, 0)), at(13.4, report(3, 1, 0))]);
+    rig.feed(traffic(13.6, 20.0, 10, |_| (5, 0)));
+    rig.until(25.0);
+    expect![[r#"
+        10.359 Open 0.010 payments
+        10.5   Open 0.011 payments
+        11.25  Open 0.013 payments
+        11.5   Open 0.016 payments
+        11.75  Open 0.020 payments
+        12     Open 0.027 payments
+        12.25  Open 0.040 payments
+        12.5   Open 0.078 payments
+        12.75  Open 0.500 payments
+        13.4   Ramping 0.100 payments
+        14     Ramping 0.200 payments
+        14.5   Ramping 0.400 payments
+        15     Ramping 0.800 payments
+        15.5   Ramping 1.000 payments
+        16     Closed 1.000 payments
+    "#]]
+    .assert_eq(&said(&rig));
+    expect![[r#"
+        10.359s breaker.open critical shop calls to payments fail on 10 of 10 replicas: probes only
+        16s     breaker.open resolved shop calls go well again
+    "#]]
+    .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn one_bad_replica_opens_nothing() {
+    let mut rig = rig();
+    rig.feed(traffic(0.0, 60.0, 10, |n| if n == 3 { (0, 50) } else { (5, 0) }));
+    assert_eq!((rig.transcript(), said(&rig)), (String::new(), String::new()));
+}
+
+#[test]
+fn five_percent_of_errors_open_nothing() {
+    let mut rig = rig();
+    rig.feed(traffic(0.0, 120.0, 20, |n| if n == 0 { (0, 5) } else { (5, 0) }));
+    assert_eq!(rig.transcript(), "");
+}
+
+#[test]
+fn a_zone_that_fails_is_told_apart() {
+    let mut rig = rig();
+    rig.feed(traffic(0.1, 5.0, 12, |_| (5, 0)));
+    rig.feed(traffic(5.1, 7.0, 12, |n| if n % 2 == 0 { (0, 5) } else { (9, 0) }));
+    let words = said(&rig);
+    assert!(words.lines().next().unwrap().ends_with("payments z0"), "{words}");
+    assert!(words.lines().all(|line| line.ends_with("z0")), "{words}");
+}
+
+#[test]
+fn an_operation_that_fails_is_told_apart() {
+    let mut rig = rig();
+    for n in 0..40u32 {
+        let second = f64::from(n) * 0.1;
+        for (operation, ok, failed) in [("charge", 9, 0), ("refund", 0, 2)] {
+            let mut event = report(n % 5, ok, failed);
+            event["operation"] = operation.into();
+            rig.feed([at(second, event)]);
+        }
+    }
+    let open: Vec<_> = rig.driver().view().into_iter().filter(|view| view.state != AdmissionState::Closed).collect();
+    assert_eq!(open.len(), 1, "{}", rig.transcript());
+    assert_eq!(open[0].operation.as_deref(), Some("refund"));
+}
+
+#[test]
+fn where_only_retries_are_shed_first_attempts_always_pass() {
+    let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::ShedRetries, ..BreakerConfig::default() });
+    rig.feed(traffic(0.0, 3.0, 10, |_| (2, 5)));
+    let words: Vec<Admission> = rig
+        .outputs()
+        .iter()
+        .filter_map(|output| match &output.effect {
+            Effect::Announce(said) => Some(serde_json::from_value(said.body.clone()).unwrap()),
+            _ => None,
+        })
+        .collect();
+    assert!(!words.is_empty() && words.iter().all(|word| (word.fraction, word.retry_fraction) == (1.0, 0.0)));
+    assert_eq!(rig.driver().core().incidents().len(), 1);
+}
+
+#[test]
+fn where_shedding_does_not_help_the_share_is_given_back() {
+    let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::Fraction, ..BreakerConfig::default() });
+    rig.feed(traffic(0.0, 10.0, 10, |_| (2, 3)));
+    let view = rig.driver().view();
+    assert_eq!((view[0].state, view[0].fraction), (AdmissionState::Ramping, 1.0));
+}
+
+#[test]
+fn observing_says_nothing_to_replicas() {
+    let mut settings = Settings::<BreakerConfig>::default();
+    settings.modes.actor = Mode::Observe;
+    let mut rig = Rig::<BreakerCore>::with_settings(settings);
+    rig.feed(traffic(0.0, 2.0, 10, |_| (0, 5)));
+    assert_eq!(said(&rig), "");
+    assert_eq!(rig.driver().core().incidents().len(), 1);
+}
+
+#[test]
+fn an_open_breaker_speaks_every_tick_and_epochs_grow() {
+    let mut rig = rig();
+    rig.feed(traffic(0.0, 1.0, 10, |_| (0, 5)));
+    rig.until(11.0);
+    let epochs: Vec<u64> = rig
+        .outputs()
+        .iter()
+        .filter_map(|output| if let Effect::Announce(said) = &output.effect { said.body["epoch"].as_u64() } else { None })
+        .collect();
+    assert!(epochs.len() >= 40, "{}", epochs.len());
+    assert!(epochs.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn what_is_no_longer_heard_of_is_forgotten() {
+    let mut rig = rig();
+    rig.feed(traffic(0.0, 1.0, 10, |_| (0, 5)));
+    rig.until(700.0);
+    assert!(rig.driver().view().is_empty());
+    assert!(rig.transcript().contains("resolved shop nothing is heard of its calls any more"));
+}
+
+#[test]
+fn a_flood_of_names_finds_its_limit() {
+    let config = BreakerConfig { scopes_max: 20, parts_max: 4, replicas_max: 3, ..BreakerConfig::default() };
+    let mut rig = Rig::<BreakerCore>::with(config);
+    for n in 0..500u32 {
+        let mut event = report(n, 1, 1);
+        event["peer"] = format!("peer-{}", n % 40).into();
+        event["operation"] = format!("op-{n}").into();
+        rig.feed([at(f64::from(n) * 0.01, event)]);
+    }
+    assert!(rig.driver().view().len() <= 20);
+}
+
+#[test]
+fn a_restart_anywhere_changes_nothing() {
+    let mut story = traffic(0.1, 3.0, 6, |_| (5, 0));
+    story.extend(traffic(3.1, 4.1, 6, |_| (0, 5)));
+    story.extend([at(5.0, report(1, 1, 0)), at(5.3, report(2, 1, 0))]);
+    story.extend(traffic(5.5, 9.0, 6, |n| (4, u64::from(n == 1))));
+    story.push((START + 9_500, Content::Tick));
+    survives_restart_anywhere::<BreakerCore>(&Settings::default(), &story);
+}

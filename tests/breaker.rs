@@ -1,0 +1,61 @@
+//! The fleet's breaker over a real bus: what replicas report, and what they hear.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::story::now_ms;
+use common::{Server, Worker, http_get};
+use futures::StreamExt as _;
+use homeostat_nats::{Log, Message};
+use homeostat_schemas::{Admission, AdmissionState};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Ten replicas report so many calls each.
+async fn report(log: &Log, ok: u64, failed: u64) {
+    let events: Vec<Value> = (0..10)
+        .map(|n| {
+            json!({"kind": "calls", "service": "web shop", "at_ms": now_ms(), "instance": format!("shop-{n}"), "peer": "payments",
+                "ok": ok, "failed": failed, "shed": 0, "over_ms": 200})
+        })
+        .collect();
+    let subject = log.subject("event.calls.web=20shop");
+    let message = Message::new(subject, serde_json::to_vec(&events).unwrap()).with("content-type", "application/json");
+    log.append(message).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_hear_what_share_of_their_calls_they_may_make() {
+    let server = Server::start().await;
+    let log = server.log().await;
+    // Whoever listens is on core NATS: nothing of it is in the log.
+    let mut heard = log.bus().client().subscribe("homeostat.v1.admission.web=20shop.payments").await.unwrap();
+    log.bus().client().flush().await.unwrap();
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &[], &[]);
+    let gateway = worker.ready().await;
+    let mut said: Vec<Admission> = Vec::new();
+    // Failures until the breaker opens, then good calls until it has closed.
+    while said.last().is_none_or(|word| word.state != AdmissionState::Closed) {
+        let down = said.iter().all(|word| word.state != AdmissionState::Open) || said.len() < 4;
+        report(&log, if down { 0 } else { 5 }, if down { 5 } else { 0 }).await;
+        if down && said.len() == 3 {
+            let (status, body) = http_get(&gateway, "/api/v1/breakers?peer=payments").await.unwrap();
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((status, &body[0]["state"], &body[0]["replicas"]), (200, &json!("open"), &json!(10)), "{body}");
+        }
+        let wait = tokio::time::timeout(Duration::from_millis(200), heard.next());
+        if let Ok(Some(message)) = wait.await {
+            said.push(serde_json::from_slice(&message.payload).unwrap());
+        }
+        assert!(said.len() < 500, "never closed: {:?}", said.last());
+    }
+    assert!(said.iter().any(|word| word.state == AdmissionState::Open && word.fraction < 0.5 && word.lease_ms == 1_500));
+    assert!(said.iter().any(|word| word.state == AdmissionState::Ramping));
+    assert!(said.is_sorted_by(|a, b| a.epoch < b.epoch), "in order of their epochs");
+    assert_eq!(log.last_on("homeostat.v1.admission.web=20shop.payments").await.unwrap().map(|entry| entry.seq), None);
+    let (_, alerts) = http_get(&gateway, "/api/v1/alerts?all&rule=breaker.open").await.unwrap();
+    assert!(alerts.contains("breaker.open"), "{alerts}");
+    assert!(worker.stop().await.success());
+    server.stop().await;
+}
