@@ -5,7 +5,10 @@ use crate::feed::Progress;
 use crate::supervise::{Common, End, Keeper};
 use homeostat_actors::core::{self, Core, Settings};
 use homeostat_actors::driver::Driver;
-use homeostat_actors::{breaker::BreakerCore, drift::DriftCore, forecast::ForecastCore, health::HealthCore, leak::LeakCore, query::QueryCore, recovery::RecoveryCore, status::StatusCore};
+use homeostat_actors::{
+    breaker::BreakerCore, drift::DriftCore, forecast::ForecastCore, health::HealthCore, leak::LeakCore, query::QueryCore,
+    recovery::RecoveryCore, status::StatusCore,
+};
 use homeostat_schemas::{Delivery, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -150,7 +150,16 @@ impl Draw<'_> {
             EventKind::Order => {
                 event!(Order {
                     action: self
-                        .of(&["health.retire", "recovery.approve", "recovery.pause", "recovery.resume", "cache.warm", "drift.relearn", "drift.baseline", ""])
+                        .of(&[
+                            "health.retire",
+                            "recovery.approve",
+                            "recovery.pause",
+                            "recovery.resume",
+                            "cache.warm",
+                            "drift.relearn",
+                            "drift.baseline",
+                            ""
+                        ])
                         .to_owned(),
                     target: self.of(&["a", "b/", "/", "", "all", "service:a"]).to_owned(),
                     args: self.of(&[0, 1]).into(),
