@@ -5,7 +5,7 @@ use super::process::{Change, Cleared, Process, Tier};
 use super::{LeakConfig, LeakCore};
 use crate::core::Cx;
 use crate::incidents::Finding;
-use homeostat_schemas::{Rule, rule};
+use homeostat_schemas::{Rule, UnixMs, rule};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ impl LeakCore {
 
     fn raise(&mut self, rule: &'static Rule, name: Name<'_>, cx: &mut Cx<'_, LeakConfig>) {
         let Some(process) = self.watched(name) else { return };
-        let finding = describe(finding(rule, name), process);
+        let finding = describe(finding(rule, name), process, cx.now);
         self.incidents.fire(finding, cx);
     }
 
@@ -66,7 +66,7 @@ impl LeakCore {
         let near = hours(cx.config.limit_near_ms);
         match process.to_limit() {
             Some(eta) if eta.hours < near => {
-                let mut finding = describe(finding(&rule::LEAK_LIMIT_NEAR, name), process);
+                let mut finding = describe(finding(&rule::LEAK_LIMIT_NEAR, name), process, cx.now);
                 finding.summary = format!("memory reaches its limit in {}", span(eta.hours));
                 self.incidents.fire(finding, cx);
             }
@@ -105,8 +105,8 @@ fn finding(rule: &'static Rule, (service, instance): Name<'_>) -> Finding {
     Finding { labels: labels(instance), ..Finding::new(rule, service, "") }
 }
 
-/// With the numbers behind it.
-fn describe(mut finding: Finding, process: &Process) -> Finding {
+/// With the numbers behind it, at log time `now`.
+fn describe(mut finding: Finding, process: &Process, now: UnixMs) -> Finding {
     let room = process.room();
     let mut put = |name: &str, value: Value| finding.evidence.insert(name.to_owned(), value);
     put("memory_bytes", bytes(room.memory));
@@ -135,12 +135,13 @@ fn describe(mut finding: Finding, process: &Process) -> Finding {
         put("bounded_shape", serde_json::to_value(measured.bounded).unwrap_or_default());
         put("shape_margin", measured.margin.map_or(Value::Null, rounded));
     }
-    let since_h = hours(measured.at_ms.saturating_sub(measured.since_ms));
-    finding.summary = format!("memory grows by {:.1} % an hour, for {} now", measured.slope_pct_per_h, span(since_h));
+    let lasted = measured.at_ms.saturating_sub(measured.since_ms);
+    finding.summary = format!("memory grows by {:.1} % an hour, for {} now", measured.slope_pct_per_h, span(hours(lasted)));
     if let Some(eta) = eta {
         finding.summary.push_str(&format!("; at its limit in {}", span(eta.hours)));
     }
-    finding.since_ms = Some(measured.since_ms);
+    // Measured by the sender's clock, told in log time.
+    finding.since_ms = Some(now.saturating_sub(lasted));
     finding
 }
 
