@@ -73,7 +73,7 @@ async fn works(config: BusConfig) {
 }
 
 async fn refused(config: BusConfig) -> BusError {
-    soon(Bus::connect(&config)).await.err().expect("it should have been refused")
+    soon(Bus::connect(&config)).await.expect_err("it should have been refused")
 }
 
 /// An authority, and what it signed for the server and for a client, in files.

@@ -67,14 +67,14 @@ fn breaker(c: &mut Criterion) {
     };
     let recloser = recloser::Recloser::default();
     let recloser = || {
-        let _ = black_box(recloser.call(|| Ok::<(), ()>(black_box(()))));
+        let _ = black_box(recloser.call(|| Ok::<u32, ()>(black_box(1))));
     };
     let failsafe = failsafe::Config::new().build();
     let failsafe = || {
-        let _ = black_box(failsafe.call(|| Ok::<(), ()>(black_box(()))));
+        let _ = black_box(failsafe.call(|| Ok::<u32, ()>(black_box(1))));
     };
     let layer = tower_resilience_circuitbreaker::CircuitBreakerLayer::builder().build().unwrap();
-    let service = layer.layer(service_fn(|()| async { Ok::<(), std::io::Error>(black_box(())) }));
+    let service = layer.layer(service_fn(|()| async { Ok::<u32, std::io::Error>(black_box(1)) }));
     // A tower service is called through `&mut`: every caller has a clone, and the state behind it is shared.
     let tower = |times: u64| {
         let mut service = service.clone();

@@ -114,7 +114,7 @@ fn deviance(x: f64, np: f64) -> f64 {
     x * (x / np).ln() + np - x
 }
 
-const SCALE: f64 = 3.402_823_669_209_384_6e38; // 2^128
+const SCALE: f64 = f64::from_bits(0x47f0_0000_0000_0000); // 2^128
 const SCALE_LOG2: i32 = 128;
 
 /// P(Dₙ ≤ d) by Durbin's matrix (Marsaglia, Tsang, Wang 2003, "Evaluating Kolmogorov's distribution", J. Stat. Softw. 8(18)).

@@ -49,7 +49,7 @@ impl Peer {
             Fault::Outage | Fault::Hang => 1.0,
             Fault::BrownOut { share } => share.max(p.error_rate),
             Fault::OneReplica if replica == 0 => 1.0,
-            Fault::Zone if replica % 3 == 0 => 1.0,
+            Fault::Zone if replica.is_multiple_of(3) => 1.0,
             Fault::OneReplica | Fault::Zone => p.error_rate,
         };
         draw.fails >= fails
