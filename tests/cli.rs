@@ -438,7 +438,7 @@ fn a_log_becomes_a_table_for_people_and_json_for_machines() {
         2026-11-25 16:33:08 – 2026-11-25 16:33:09 (1.00 s), 2.00 executions/s, 2.80 at a time
 
            #   share     total       calls      mean       p50       p95       p99       max  fingerprint
-           1   99.9%    2.80 s           1    2.80 s    2.79 s    2.79 s    2.79 s    2.80 s  154cfcc579328069
+           1   99.9%    2.80 s           1    2.80 s    2.80 s    2.80 s    2.80 s    2.80 s  154cfcc579328069
              select * from users where email = ?
     "#]]
     .assert_eq(&stdout(&output).lines().take(6).map(|line| format!("{line}\n")).collect::<String>());
