@@ -68,7 +68,7 @@ impl Score {
             self.smape += 200.0 * (y - f).abs() / (y.abs() + f.abs()).max(1e-12) / h;
             self.mase += (y - f).abs() / scale / h;
             if let Some((low, high)) = ends.map(|ends| ends[k]) {
-                self.covered += f64::from(u8::from(*y >= low && *y <= high)) / h;
+                self.covered += f64::from(u8::from((low..=high).contains(y))) / h;
                 self.msis += ((high - low) + 40.0 * (low - y).max(0.0) + 40.0 * (y - high).max(0.0)) / scale / h;
             }
         }

@@ -36,7 +36,7 @@ pub(crate) fn run(data: &Path) {
         let mut hit = vec![false; windows.len()];
         let mut wrong = 0;
         for (start, _) in &alarms {
-            match windows.iter().position(|(a, b)| start >= a && start <= b) {
+            match windows.iter().position(|(a, b)| (a..=b).contains(&start)) {
                 Some(place) if !hit[place] => hit[place] = true,
                 _ => wrong += 1,
             }
