@@ -96,10 +96,10 @@ roster! {
     drift: DriftCore,
     /// Memory that grows without a bound.
     leak: LeakCore,
-    /// From alerts to commands, and whether they helped.
-    recovery: RecoveryCore,
     /// Forecasts, anomalies, time to exhaustion.
     forecast: ForecastCore,
+    /// From alerts to commands, and whether they helped.
+    recovery: RecoveryCore,
     /// What is open now.
     status: StatusCore,
 }

@@ -59,8 +59,8 @@ async fn a_peer_that_fails_is_left_alone_and_the_fleet_hears_of_it() {
     soon(client.shutdown(LONG)).await.unwrap();
     let events = server.events().await;
     let (ok, failed, shed) = sums(&events, "payments");
-    assert_eq!((ok, failed + shed), (2, 10), "{failed} failed, {shed} shed");
-    assert!(failed >= 4 && shed >= 2, "{failed} failed, {shed} shed");
+    assert_eq!(ok, 2);
+    assert_eq!((failed, shed), (3, 7), "with one success, three failures are three quarters of the four calls it takes");
     assert_eq!(sums(&events, "stock"), (1, 0, 0));
 }
 
