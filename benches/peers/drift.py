@@ -3,7 +3,7 @@
 
     benches/peers/drift.py [HOMEOSTAT]        (default: target/release/homeostat)
 
-Makes its own virtual environment in target/peers-drift with the versions below; nothing is installed elsewhere. Samples are drawn
+Makes its own virtual environment in target/peers/drift with the versions below; nothing is installed elsewhere. Samples are drawn
 from numpy's generator with fixed seeds: normal, heavy-tailed, tied and constant ones, of equal and unequal sizes. Prints a line a
 case, and exits with 1 when an answer differs from scipy's by more than the tolerances of the reference vectors (D 1e-12,
 p 1e-6 relative, PSI 1e-9).
@@ -14,14 +14,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ["scipy==1.14.1", "numpy==2.1.3", "evidently==0.7.23"]
+PACKAGES = ["scipy==1.14.1", "numpy==2.1.3", "pandas==2.2.3", "evidently==0.7.23"]
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / "target" / "peers-drift"
+VENV = ROOT / "target" / "peers" / "drift"
 
 
 def in_venv():
     python = VENV / "bin" / "python"
     marker = VENV / "installed"
+    VENV.parent.mkdir(parents=True, exist_ok=True)
     if not marker.exists() or marker.read_text() != "\n".join(PACKAGES):
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
