@@ -245,7 +245,7 @@ async fn a_log_that_comes_later_is_listened_to() {
 
 const READER: &str = r#"{ user = reader, password = reader, permissions = {
     publish = ["homeostat.v1.event.*.shop", "homeostat.v1.outcome.*.*.shop",
-        "$JS.API.CONSUMER.CREATE.homeostat.>", "$JS.API.CONSUMER.MSG.NEXT.homeostat.>"],
+        "$JS.API.CONSUMER.CREATE.homeostat.*.homeostat.v1.command.*.*.shop", "$JS.API.CONSUMER.MSG.NEXT.homeostat.*"],
     subscribe = ["_INBOX.>"] } }"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

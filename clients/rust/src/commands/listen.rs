@@ -11,6 +11,7 @@
 
 use crate::client::{Inner, now_ms};
 use crate::link::LinkState;
+use crate::trace::message_id;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::{Client, HeaderMap, jetstream};
 use futures::StreamExt as _;
@@ -89,7 +90,10 @@ async fn from_log(client: &Weak<Inner>, bus: &Client, link: &watch::Receiver<Lin
     let Some(inner) = alive(client) else { return Ended::Gone };
     let mut log = jetstream::new(bus.clone());
     log.set_timeout(ANSWER);
+    // With a name the server is asked on a subject that ends in the filter, so that a user may be allowed this and nothing else.
+    let name = message_id().ok().map(|id| format!("commands-{id}"));
     let config = pull::Config {
+        name,
         description: Some(format!("commands for {}/{}", inner.service, inner.instance)),
         deliver_policy: match *next {
             Some(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
