@@ -8,7 +8,7 @@ use crate::error::InitError;
 use crate::settings::{Settings, Target};
 use crate::stats::Counters;
 use crate::trace::jitter;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often the connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often the NATS library tries to reconnect before the connection is made anew: some seconds.
+const RECONNECTS: usize = 8;
 /// How many refused subjects are remembered.
 const REFUSED_MAX: usize = 256;
 
@@ -191,7 +193,7 @@ fn note(state: &watch::Sender<LinkState>, life: u64, counters: &Counters, event:
             tracing::warn!("bus disconnected, reconnecting");
             state.send_modify(|s| s.connected = false);
         }
-        Event::Closed => state.send_modify(|s| {
+        Event::Closed | Event::ClientError(ClientError::MaxReconnects) => state.send_modify(|s| {
             s.connected = false;
             s.closed = true;
         }),
@@ -246,7 +248,9 @@ async fn options(settings: &Settings, target: &Target) -> Result<ConnectOptions,
             0 | 1 => jitter(Duration::from_millis(50)),
             n => jitter(Duration::from_millis((50_u64 << n.min(6)).min(2_000))),
         })
-        .max_reconnects(None);
+        // Then it ends, and we look anew where the bus is and how to get in: one that goes on for ever with an old password
+        // would still be knocking when there is another connection.
+        .max_reconnects(RECONNECTS.max(2 * target.url.split(',').count()));
     if let Some(file) = &settings.credentials_file {
         options = options.credentials_file(file).await.map_err(|e| unusable("credentials_file", format!("{}: {e}", file.display())))?;
     }
