@@ -222,6 +222,6 @@ open = 'off'
         unknown setting `actors.heallth.never_heard_of` in DIR/homeostat.toml (line 3); did you mean `actors.health`?
         unknown rule `actors.query.rules.slwo` in DIR/homeostat.toml (line 5); did you mean `actors.query.rules.slow`?
         unknown rule `actors.query.rules.query.n_plus_one` in DIR/homeostat.toml (line 7); did you mean `actors.query.rules.n_plus_one`?
-        unknown rule `actors.query.rules.something_else` in DIR/homeostat.toml (line 8); `query` has the rules slow, n_plus_one, duplicate, n_plus_one_write, regressed, advice, cache_cold
+        unknown rule `actors.query.rules.something_else` in DIR/homeostat.toml (line 8); `query` has the rules slow, n_plus_one, duplicate, n_plus_one_write, regressed, advice, advice_effective, advice_ineffective, cache_cold
         unknown rule `actors.status.rules.open` in DIR/homeostat.toml (line 10); `status` has no rules"#]].assert_eq(&given(file, &[], &[]).complaint());
 }

@@ -24,8 +24,10 @@ use homeostat_schemas::{Command, Outcome, OutcomeStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The action of an order, and of a command, that says that an index was created.
-const CREATED: [&str; 2] = ["index.created", "index.create"];
+/// The action of an order that says that an index was created.
+pub const INDEX_CREATED: &str = "index.created";
+/// The action of a command whose outcome says it.
+const CREATE: &str = "index.create";
 /// Indexes that the hand is asked about at a time.
 const LOOKED_UP_MAX: usize = 64;
 /// More executions than this weigh half: the latest count.
@@ -304,14 +306,14 @@ impl QueryCore {
 
     /// An order may say that an index was created: `index.created`, whose target is a fingerprint or a table.
     pub(super) fn order(&mut self, order: &Order, cx: &mut Cx<'_, QueryConfig>) {
-        if CREATED[0] == order.action {
+        if INDEX_CREATED == order.action {
             self.created_at(&order.service, &order.target, cx);
         }
     }
 
     /// A command to create an index: its outcome will say whether it is there.
     pub(super) fn command(&mut self, command: &Command) {
-        if command.action == CREATED[1] && command.mode == homeostat_schemas::Mode::Act {
+        if command.action == CREATE && command.mode == homeostat_schemas::Mode::Act {
             while self.creating.len() >= COMMANDS_MAX {
                 self.creating.pop_front();
             }

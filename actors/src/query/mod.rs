@@ -60,6 +60,7 @@ mod window;
 
 pub use advice::{Advice, AdviceKind, AdviceStats, advise};
 pub use config::{AdviceConfig, CacheConfig, NPlusOneConfig, QueryConfig, RegressionConfig, StatementKind};
+pub use effects::INDEX_CREATED;
 pub use view::{QueryRow, QueryTotals, QueryView, SlowExecution};
 
 use crate::core::{Core, Cx, Input, Interest};

@@ -152,6 +152,7 @@ impl RecoveryCore {
             order::PAUSE => self.pause(&event.target, Pause { by, reason, at_ms: cx.now }, cx),
             order::RESUME => self.resume(&event.target, &by, cx),
             crate::health::RETIRE => self.members.retire(&event.target),
+            action if is_for_another_mind(action) => {}
             action => self.request(event, action, by, &reason, cx),
         }
     }
@@ -304,4 +305,20 @@ impl RecoveryCore {
 fn is_scope(scope: &str) -> bool {
     let name = |rest: &str| (1..=128).contains(&rest.len());
     scope == "all" || scope.strip_prefix("service:").is_some_and(name) || scope.strip_prefix("action:").is_some_and(is_two_tokens)
+}
+
+/// Is an order addressed to a mind rather than to an application? Its topic then is that mind's name (`drift.relearn`), or it tells
+/// the query mind a fact (`index.created`).
+fn is_for_another_mind(action: &str) -> bool {
+    use crate::core::Core as _;
+    const MINDS: [&str; 7] = [
+        crate::query::QueryCore::NAME,
+        crate::health::HealthCore::NAME,
+        crate::breaker::BreakerCore::NAME,
+        crate::drift::DriftCore::NAME,
+        crate::leak::LeakCore::NAME,
+        crate::forecast::ForecastCore::NAME,
+        crate::status::StatusCore::NAME,
+    ];
+    action == crate::query::INDEX_CREATED || action.split_once('.').is_some_and(|(topic, _)| MINDS.contains(&topic))
 }

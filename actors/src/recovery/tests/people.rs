@@ -97,6 +97,16 @@ fn a_service_or_an_action_can_be_paused_alone() {
 }
 
 #[test]
+fn an_order_to_another_mind_is_no_request() {
+    let mut play = Play::with(RecoveryConfig { settle_ms: 0, ..RecoveryConfig::default() });
+    for (second, action) in [(1.0, "drift.baseline"), (2.0, "drift.relearn"), (3.0, "index.created"), (4.0, "health.retire")] {
+        play.feed([order(second, action, "m", "ann", Value::Null)]);
+    }
+    play.feed([order(5.0, "cache.warm", "products", "ann", Value::Null)]).until(10.0);
+    assert_eq!(play.commands().iter().map(|command| command.action.as_str()).collect::<Vec<_>>(), ["cache.warm"]);
+}
+
+#[test]
 fn off_is_a_kill_switch_too() {
     let modes = Modes { actor: Mode::Off, ..Modes::default() };
     let mut play = Play::with_settings(Settings { modes, config: RecoveryConfig { settle_ms: 0, ..RecoveryConfig::default() } });
