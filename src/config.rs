@@ -51,6 +51,8 @@ pub struct Config {
     pub planner: crate::planner::PlannerConfig,
     /// HTTP: probes, intake, API.
     pub gateway: crate::gateway::GatewayConfig,
+    /// Where alerts are sent beside the bus.
+    pub delivery: crate::delivery::DeliveryConfig,
     /// How Homeostat itself is watched: logs and traces.
     pub telemetry: crate::telemetry::TelemetryConfig,
     /// What carries the minds: checkpoints, restarts, batches.
@@ -68,6 +70,7 @@ impl Default for Config {
             database: DatabaseConfig::default(),
             planner: crate::planner::PlannerConfig::default(),
             gateway: crate::gateway::GatewayConfig::default(),
+            delivery: crate::delivery::DeliveryConfig::default(),
             telemetry: crate::telemetry::TelemetryConfig::default(),
             shell: crate::shell::ShellConfig::default(),
             actors: ActorSettings::default(),

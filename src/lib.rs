@@ -16,6 +16,7 @@
 //! | [`hands`] | I/O on a mind's behalf |
 //! | [`planner`] | a PostgreSQL's planner, asked about indexes that do not exist |
 //! | [`projector`] | what is open now, and history, made from the log |
+//! | [`delivery`] | alerts on their way to Alertmanager and webhooks |
 //! | [`store`] | history in SQL, a projection of the log |
 //! | [`gateway`] | HTTP: probes, intake, API |
 //! | [`otlp`] | OpenTelemetry traces into events |
@@ -24,6 +25,7 @@
 pub mod cli;
 pub mod config;
 pub mod digest;
+pub mod delivery;
 pub mod export;
 pub mod feed;
 pub mod gateway;

@@ -75,6 +75,15 @@ pub struct IntakeLabels {
     pub result: &'static str,
 }
 
+/// Labels of what was sent to people.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeliveryLabels {
+    /// `alertmanager` or `webhook`.
+    pub receiver: &'static str,
+    /// `delivered` or `failed`.
+    pub result: &'static str,
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -94,6 +103,8 @@ pub struct Metrics {
     pub cures: Family<CureLabel, Counter>,
     /// Findings open, by rule, as the status actor sees them.
     pub findings: Family<RuleLabel, Gauge>,
+    /// Alerts sent to Alertmanager and webhooks, and attempts that failed.
+    pub deliveries: Family<DeliveryLabels, Counter>,
     /// Asks answered by a hand.
     pub answers: Counter,
     /// How far each actor is.
@@ -142,6 +153,7 @@ impl Default for Metrics {
             commands: Counter::default(),
             cures: Family::default(),
             findings: Family::default(),
+            deliveries: Family::default(),
             answers: Counter::default(),
             position: Family::default(),
             lag: Family::default(),
@@ -168,6 +180,7 @@ impl Default for Metrics {
         r.register("homeostat_commands", "Commands published", metrics.commands.clone());
         r.register("homeostat_recovery_outcomes", "What became of cures: verified, ineffective or escalated", metrics.cures.clone());
         r.register("homeostat_findings_open", "Findings open, by rule", metrics.findings.clone());
+        r.register("homeostat_deliveries", "Alerts sent beside the bus, and attempts that failed", metrics.deliveries.clone());
         r.register("homeostat_answers", "Asks that a hand answered", metrics.answers.clone());
         r.register("homeostat_actor_position", "Position of the last message the actor took", metrics.position.clone());
         r.register("homeostat_actor_lag_messages", "Messages read that the actor has yet to take", metrics.lag.clone());
@@ -238,6 +251,16 @@ impl Metrics {
             }
             Effect::Ask(_) | Effect::Announce(_) => {}
         }
+    }
+
+    /// Counts alerts that a receiver took.
+    pub fn delivered(&self, receiver: &'static str, alerts: usize) {
+        self.deliveries.get_or_create(&DeliveryLabels { receiver, result: "delivered" }).inc_by(alerts as u64);
+    }
+
+    /// Counts an attempt that failed.
+    pub fn undelivered(&self, receiver: &'static str) {
+        self.deliveries.get_or_create(&DeliveryLabels { receiver, result: "failed" }).inc();
     }
 
     /// Shows how many findings are open. A rule of which nothing was ever open is not shown.

@@ -8,6 +8,7 @@ mod turn;
 mod watch;
 
 use crate::config::Config;
+use crate::delivery::Receivers;
 use crate::feed::Chunk;
 use crate::gateway::{GatewayActor, GatewayState, Readiness};
 use crate::metrics::Metrics;
@@ -90,6 +91,7 @@ struct Shared {
     store: Store,
     metrics: Arc<Metrics>,
     spans: Spans,
+    receivers: Receivers,
     live: broadcast::Sender<Chunk>,
     stop: signal::Receiver<bool>,
 }
@@ -105,6 +107,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     std::fs::create_dir_all(&config.data_dir).map_err(|source| SystemError::DataDir { path: data_dir.clone(), source })?;
     let _lock = lock(&config.data_dir)?;
     let spans = Spans::new(&config.telemetry, root.as_str()).map_err(|error| SystemError::Start(error.to_string()))?;
+    let receivers = Receivers::new(&config.delivery).map_err(|error| SystemError::Start(error.to_string()))?;
     let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| SystemError::Start(error.to_string()))?;
     let metrics = Arc::new(Metrics::default());
     let slots = Slots::default();
@@ -120,6 +123,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         store: store.clone(),
         metrics: metrics.clone(),
         spans: spans.clone(),
+        receivers,
         live: live.clone(),
         stop: stop.clone(),
     };

@@ -94,6 +94,11 @@ pub fn logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// Chooses who does the arithmetic of TLS for every HTTP client of the process. Whoever chose before is left.
+pub fn tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Makes the spans of the minds; makes none when nobody wants traces.
 #[derive(Clone, Default)]
 pub struct Spans {
@@ -119,6 +124,7 @@ impl Spans {
             .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok())
             .filter(|endpoint| !endpoint.is_empty());
         let Some(endpoint) = endpoint else { return Ok(Spans { root: root.to_owned(), ..Spans::default() }) };
+        tls();
         let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/').trim_end_matches("/v1/traces"));
         let exporter =
             opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(endpoint).with_timeout(Duration::from_secs(5)).build()?;

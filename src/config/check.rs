@@ -72,6 +72,7 @@ pub fn faults(config: &Config) -> Vec<Fault> {
     database(config, &mut faults);
     planner(config, &mut faults);
     gateway(&config.gateway, &mut faults);
+    delivery(config, &mut faults);
     telemetry(config, &mut faults);
     shell(config, &mut faults);
     numbers(config, &mut faults);
@@ -134,6 +135,18 @@ fn gateway(gateway: &GatewayConfig, faults: &mut Vec<Fault>) {
         let why = why.strip_prefix("gateway.listen: ").unwrap_or(&why);
         let (why, hint) = why.split_once("; ").unwrap_or((why, "write for example 127.0.0.1:8080"));
         fault(faults, "gateway.listen", why, hint);
+    }
+}
+
+fn delivery(config: &Config, faults: &mut Vec<Fault>) {
+    let http = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+    if !config.delivery.alertmanager.urls.iter().all(|url| http(url)) {
+        fault(faults, "delivery.alertmanager.urls", "one of them is no address", "write http://host:9093");
+    }
+    for (name, webhook) in &config.delivery.webhooks {
+        if !http(&webhook.url) {
+            fault(faults, &format!("delivery.webhooks.{name}.url"), "it is no address", "write https://host/path");
+        }
     }
 }
 

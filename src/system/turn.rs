@@ -81,6 +81,7 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         }
     });
     tasks.spawn(Projector::new(log, &shared.root, &shared.store, &shared.slots).run(stop.clone()));
+    shared.receivers.start(log, &shared.root, &shared.slots, &shared.metrics, &mut tasks, &stop);
     tasks.spawn(pulse::run(log.clone(), shared.root.clone(), shared.slots.clone(), stop.clone()));
     let ticker = Ticker::start(log, &TickerConfig::default());
 

@@ -1,0 +1,139 @@
+//! Alertmanager's API v2.
+//!
+//! Labels are identity, never values: rule, severity, service and the finding's own labels. What is open is sent again every
+//! `resend_s` with an end four times as far ahead, because Alertmanager resolves by itself what it has not heard of until then; what
+//! ended is sent once more with its end. That is how Prometheus does it, and it needs no memory on either side.
+
+use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert};
+use crate::feed::decode;
+use crate::system::told;
+use homeostat_nats::{Reader, ReaderError, ReaderOptions};
+use homeostat_schemas::time::rfc3339;
+use homeostat_schemas::{Alert, Severity, State, UnixMs};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// So many alerts a POST.
+const ALERTS_MAX: usize = 500;
+/// Incidents whose severity is remembered, so that a grown one ends under its old label.
+const KNOWN_MAX: usize = 20_000;
+
+/// Tells every member until told to stop.
+pub(super) async fn run(post: Post, config: AlertmanagerConfig, mut stop: watch::Receiver<bool>) {
+    let mut sender = Sender { post, config, severities: BTreeMap::new() };
+    let mut pause = PAUSE;
+    loop {
+        let result = tokio::select! {
+            () = told(&mut stop) => return,
+            result = sender.follow(&mut pause) => result,
+        };
+        if let Err(error) = result {
+            tracing::warn!(%error, pause_ms = pause.as_millis(), "Alertmanager is told later");
+        }
+        tokio::select! {
+            () = told(&mut stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+struct Sender {
+    post: Post,
+    config: AlertmanagerConfig,
+    severities: BTreeMap<String, Severity>,
+}
+
+impl Sender {
+    async fn follow(&mut self, pause: &mut Duration) -> Result<(), Failure> {
+        let from = self.post.log.bounds().await?.last + 1;
+        let mut reader =
+            Reader::open(&self.post.log, from, ReaderOptions { filters: self.post.filters(), ..ReaderOptions::default() }).await?;
+        // The first turn comes at once: whatever is open, and whatever this process has not heard.
+        let mut resend = tokio::time::interval(Duration::from_secs(self.config.resend_s.get()));
+        resend.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let alerts = tokio::select! {
+                _ = resend.tick() => match self.post.slots.status.view().await {
+                    Some(view) => view.open,
+                    None => continue,
+                },
+                entries = reader.next() => match entries {
+                    Ok(entries) => entries.iter().filter_map(|entry| alert(decode(&self.post.root, entry))).collect(),
+                    // What was missed is open, and then it is sent again; or it is over, and then it runs out.
+                    Err(ReaderError::Overtaken { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            self.tell(&alerts).await?;
+            *pause = PAUSE;
+        }
+    }
+
+    async fn tell(&mut self, alerts: &[Alert]) -> Result<(), Failure> {
+        let now = now();
+        let mut bodies: Vec<Value> = Vec::with_capacity(alerts.len());
+        for alert in alerts {
+            if let Some(before) = self.severities.get(&alert.incident).copied().filter(|before| *before != alert.severity) {
+                bodies.push(self.written(alert, before, now));
+            }
+            match alert.state {
+                State::Firing if self.severities.len() < KNOWN_MAX => drop(self.severities.insert(alert.incident.clone(), alert.severity)),
+                State::Firing => {}
+                State::Resolved => drop(self.severities.remove(&alert.incident)),
+            }
+            let end = match alert.state {
+                State::Firing => now.saturating_add(self.config.resend_s.get().saturating_mul(4_000)),
+                State::Resolved => now,
+            };
+            bodies.push(self.written(alert, alert.severity, end));
+        }
+        for part in bodies.chunks(ALERTS_MAX) {
+            for url in &self.config.urls {
+                let answer = self.post.client.post(format!("{}/api/v2/alerts", url.trim_end_matches('/')));
+                let answer = answer.header("content-type", "application/json").body(serde_json::to_vec(part)?).send().await?;
+                if !answer.status().is_success() {
+                    return Err(format!("{url} answered {}", answer.status()).into());
+                }
+            }
+            self.post.metrics.delivered("alertmanager", part.len());
+        }
+        Ok(())
+    }
+
+    fn written(&self, alert: &Alert, severity: Severity, end: UnixMs) -> Value {
+        let mut labels = Map::from_iter([
+            ("alertname".to_owned(), json!(alert.rule)),
+            ("severity".to_owned(), json!(severity.to_string())),
+            ("service".to_owned(), json!(alert.service)),
+        ]);
+        for (name, value) in &alert.labels {
+            // An empty label is none to Alertmanager.
+            labels.entry(name.clone()).or_insert_with(|| json!(value));
+        }
+        let link = self.config.link_base.as_deref().map(|base| format!("{}/api/v1/alerts/{}", base.trim_end_matches('/'), alert.incident));
+        let mut written = json!({
+            "labels": labels,
+            "annotations": {
+                "summary": alert.summary,
+                "description": alert.advice.join("\n"),
+                "incident": alert.incident,
+                "trace": alert.trace.clone().unwrap_or_default(),
+            },
+            "startsAt": rfc3339(alert.since_ms.min(end)),
+            "endsAt": rfc3339(end),
+        });
+        if let Some(link) = link {
+            written["generatorURL"] = json!(link);
+        }
+        written
+    }
+}
+
+fn now() -> UnixMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
