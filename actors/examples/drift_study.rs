@@ -24,7 +24,7 @@ use homeostat_actors::drift::{DriftConfig, DriftCore, GIVE_BASELINE, Given, Rule
 use homeostat_actors::driver::Driver;
 use homeostat_actors::stats::seeded::Seeded;
 use homeostat_schemas::event::{Order, Sample, SampleValue};
-use homeostat_schemas::time::{DAY, parse};
+use homeostat_schemas::time::DAY;
 use homeostat_schemas::{Alert, Content, Delivery, Event, State, TraceContext, UnixMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
