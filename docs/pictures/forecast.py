@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Draws what `homeostat anomalies` and `homeostat forecast` see in a series: docs/images/forecast.svg.
+"""Draws what `homeostat anomalies` and `homeostat forecast` see in a series: docs/pictures/forecast.svg.
 
-    scripts/forecast_svg.py [HOMEOSTAT [SERIES.csv [OUT.svg]]]
+    docs/pictures/forecast.py [HOMEOSTAT [SERIES.csv [OUT.svg]]]
 
-Defaults: target/debug/homeostat, the NAB series in tests/data/nab/, docs/images/forecast.svg. Standard library only.
+Defaults: target/debug/homeostat, the NAB series in tests/data/nab/, docs/pictures/forecast.svg. Standard library only.
 """
 
 import json
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from datetime import datetime
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 960, 340, 56, 34, 40
 P_HEIGHT = 56
 HORIZON = 288
@@ -23,7 +23,7 @@ def main():
     given = dict(enumerate(sys.argv[1:]))
     program = given.get(0, ROOT / "target/debug/homeostat")
     series = pathlib.Path(given.get(1, ROOT / "tests/data/nab/ec2_request_latency_system_failure.csv"))
-    out = pathlib.Path(given.get(2, ROOT / "docs/images/forecast.svg"))
+    out = pathlib.Path(given.get(2, ROOT / "docs/pictures/forecast.svg"))
     ask = lambda *args: json.loads(subprocess.run([str(program), *args, "--json"], check=True, capture_output=True, text=True).stdout)
     seen = ask("anomalies", str(series))
     coming = ask("forecast", str(series), "--horizon", str(HORIZON))
