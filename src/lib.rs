@@ -24,8 +24,8 @@
 
 pub mod cli;
 pub mod config;
-pub mod digest;
 pub mod delivery;
+pub mod digest;
 pub mod export;
 pub mod feed;
 pub mod gateway;
