@@ -47,6 +47,14 @@ pub trait Core: Serialize + DeserializeOwned + Default + Send + 'static {
     fn incidents(&self) -> &crate::incidents::Incidents;
 }
 
+/// Longest name (of an instance, a peer, a metric, a model) that a mind keeps, bytes.
+const NAME_MAX: usize = 128;
+
+/// A name, cut to what a mind keeps of it.
+pub(crate) fn clip(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_MAX)]
+}
+
 /// What a mind listens to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Interest {

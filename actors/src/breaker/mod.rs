@@ -31,7 +31,7 @@ mod view;
 pub use config::{BreakerConfig, ShedMode};
 pub use view::BreakerView;
 
-use crate::core::{Announcement, Core, Cx, Input, Interest};
+use crate::core::{Announcement, Core, Cx, Input, Interest, clip};
 use crate::incidents::{Finding, Incidents};
 use homeostat_schemas::event::{Call, CallOutcome, Calls};
 use homeostat_schemas::{Admission, AdmissionState, Event, EventKind, Mode, Ms, UnixMs, rule};
@@ -40,9 +40,6 @@ use scope::{Reached, Scope, Sums};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// Longest operation, zone or instance name that is kept, in bytes.
-const NAME_MAX: usize = 128;
 
 /// How often what is no longer heard of is forgotten.
 const SWEEP_MS: Ms = 1_000;
@@ -347,11 +344,6 @@ fn opened(key: &Key, scope: &Scope, reached: Reached, cx: &Cx<'_, BreakerConfig>
         .evidence("replicas", scope.replicas())
         .evidence("demand_per_s", scope.demand(cx.now))
         .evidence("fraction", scope.phase.shares().0)
-}
-
-/// A name, cut to what is kept of it.
-fn clip(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_MAX)]
 }
 
 #[cfg(test)]

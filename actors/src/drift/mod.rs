@@ -41,7 +41,7 @@ pub use evidence::{ChiSquare, Effort, Evidence, Kind, Ks, Odd, OddShare, Psi, Sa
 pub use verdict::{Verdict, judge};
 pub use view::{BaselineView, BinView, DriftView, FeatureView, LookView, ModelView, Stage};
 
-use crate::core::{Core, Cx, Input, Interest};
+use crate::core::{Core, Cx, Input, Interest, clip};
 use crate::incidents::{Finding, Incidents};
 use homeostat_schemas::event::{Order, Sample as SampleEvent};
 use homeostat_schemas::{Event, EventKind, UnixMs, rule};
@@ -56,9 +56,6 @@ pub const GIVE_BASELINE: &str = "drift.baseline";
 pub const RELEARN: &str = "drift.relearn";
 /// The command after which a baseline is renewed.
 pub const RETRAIN: &str = "model.retrain";
-
-/// Longest name of a model or feature that is kept, in bytes.
-const NAME_MAX: usize = 128;
 
 /// The mind.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -259,11 +256,6 @@ impl DriftCore {
             }
         }
     }
-}
-
-/// A name, cut to what is kept of it.
-fn clip(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_MAX)]
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub use series::{CELLS_MAX, Series};
 pub use view::{ExhaustionView, ForecastView, PointView, SeriesView};
 pub use watch::{Incident, Sight, Turn, Watch, WatchModel};
 
-use crate::core::{Core, Cx, Input, Interest};
+use crate::core::{Core, Cx, Input, Interest, clip};
 use crate::incidents::{Finding, Incidents};
 use derive::Gathered;
 use homeostat_schemas::{Answer, Event, EventKind, Ms, Rule, UnixMs, rule};
@@ -63,8 +63,6 @@ use std::ops::Bound;
 use tracked::{HISTORY_HARD_MAX, Key, Pace, Tracked};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Longest name of a metric or an instance that is kept, in bytes.
-const NAME_MAX: usize = 128;
 /// Series that are looked at in one tick, so that no tick takes long.
 const TURN: usize = 1_000;
 /// How often what ends by itself is looked after.
@@ -203,7 +201,8 @@ impl ForecastCore {
         if !value.is_finite() || !(config.only.is_empty() || config.only.iter().any(|start| metric.starts_with(start.as_str()))) {
             return;
         }
-        let key = Key { service: service.to_owned(), metric: clip(metric), instance: clip(instance.unwrap_or_default()) };
+        let key =
+            Key { service: service.to_owned(), metric: clip(metric).to_owned(), instance: clip(instance.unwrap_or_default()).to_owned() };
         if !self.series.contains_key(&key) {
             if self.series.len() >= config.series_max {
                 self.refused = self.refused.saturating_add(1);
@@ -414,11 +413,6 @@ fn after(key: Option<&Key>) -> (Bound<&Key>, Bound<&Key>) {
 fn about(rule: &'static Rule, key: &Key, summary: String) -> Finding {
     let finding = Finding::new(rule, &key.service, summary).label("metric", key.metric.clone());
     if key.instance.is_empty() { finding } else { finding.label("instance", key.instance.clone()) }
-}
-
-/// A name, cut to what is kept of it.
-fn clip(name: &str) -> String {
-    name[..name.floor_char_boundary(NAME_MAX)].to_owned()
 }
 
 /// A number for a person.

@@ -47,7 +47,7 @@ pub use streak::Streak;
 pub use verdict::{Criticality, Level, Observed, Part, Status, Verdict};
 pub use view::{CacheView, Component, HealthView, ServiceView, Totals};
 
-use crate::core::{Core, Cx, Input, Interest};
+use crate::core::{Core, Cx, Input, Interest, clip};
 use crate::incidents::{Finding, Incidents};
 use homeostat_schemas::event::Order;
 use homeostat_schemas::{Event, EventKind, Ms, Rule, UnixMs, rule};
@@ -74,9 +74,6 @@ const SERVICE_RULES: [&Rule; 7] = [
 
 /// How often what ends by itself, and what the settings expect, is looked after.
 const SWEEP_MS: Ms = 1_000;
-
-/// Longest instance, check, pool or cache name that is kept, in bytes.
-const NAME_MAX: usize = 128;
 
 /// The mind.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -209,11 +206,6 @@ fn about(rule: &'static Rule, service: &str, instance: &str, summary: impl Into<
 /// The instance's name as it is kept.
 fn instance_name(instance: Option<&str>) -> &str {
     clip(instance.unwrap_or_default())
-}
-
-/// A name, cut to what is kept of it.
-fn clip(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_MAX)]
 }
 
 /// Is an event of this time one that was there before, delivered once more or late? A sender's clock that was set back by more

@@ -38,7 +38,7 @@ pub use series::{Assessment, assess};
 pub use shape::Shape;
 pub use view::{LeakRow, LeakTotals, LeakView};
 
-use crate::core::{Core, Cx, Input, Interest};
+use crate::core::{Core, Cx, Input, Interest, clip};
 use crate::incidents::Incidents;
 use homeostat_schemas::event::Resource;
 use homeostat_schemas::{Event, EventKind, Ms, UnixMs};
@@ -47,9 +47,6 @@ use serde::{Deserialize, Serialize};
 
 /// How often the silent are looked for.
 const SWEEP_MS: Ms = 60_000;
-/// Longest instance name that is kept, bytes.
-const NAME_MAX: usize = 128;
-
 /// The mind.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct LeakCore {
@@ -105,7 +102,7 @@ impl Core for LeakCore {
 impl LeakCore {
     fn resource(&mut self, event: &Resource, cx: &mut Cx<'_, LeakConfig>) {
         let instance = event.instance.as_deref().unwrap_or_default();
-        let name = (event.service.as_str(), &instance[..instance.floor_char_boundary(NAME_MAX)]);
+        let name = (event.service.as_str(), clip(instance));
         let mut gone = Vec::new();
         let changes = self.registry.process(name, cx.now, &mut gone).map(|process| process.take(&Sample::from(event), cx.config));
         for gone in gone {

@@ -2,7 +2,8 @@
 
 use super::RecoveryConfig;
 use super::goal::Quantity;
-use super::members::clip;
+use crate::core::clip;
+use crate::stats::real;
 use homeostat_schemas::event::{Cache, Pool, Resource};
 use homeostat_schemas::{Ms, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -36,11 +37,6 @@ struct Last {
 pub(super) struct Measurements {
     last: BTreeMap<Series, Last>,
     pub(super) no_room: u64,
-}
-
-#[allow(clippy::cast_precision_loss)] // bytes and counts as shares
-fn real(count: u64) -> f64 {
-    count as f64
 }
 
 impl Measurements {

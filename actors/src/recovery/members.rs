@@ -1,17 +1,11 @@
 //! Who is there: the instances that send heartbeats, from which follows how many may be acted on at once.
 
 use super::RecoveryConfig;
+use crate::core::clip;
 use homeostat_schemas::event::Heartbeat;
 use homeostat_schemas::{Ms, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Longest name of an instance or zone that is kept, bytes.
-const NAME_MAX: usize = 128;
-
-pub(super) fn clip(name: &str) -> &str {
-    &name[..name.floor_char_boundary(NAME_MAX)]
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Member {

@@ -3,11 +3,11 @@
 use super::case::{Case, Stage, Terms};
 use super::config::{Approval, Policy, is_two_tokens};
 use super::goal::Goal;
-use super::members::clip;
 use super::rails::{PAUSES_MAX, Pause};
 use super::record::{Entry, What};
 use super::{RecoveryConfig, RecoveryCore, order, template};
 use crate::core::Cx;
+use crate::core::clip;
 use homeostat_schemas::event::{Order, SERVICE_MAX};
 use homeostat_schemas::{Alert, Severity, State};
 use serde_json::Map;

@@ -110,7 +110,7 @@ impl RecoveryCore {
         let cause = if case.rule.is_empty() { "order" } else { case.rule.as_str() };
         let mut finding = Finding::new(rule, &case.service, why)
             .label("action", case.action.as_str())
-            .label("target", super::members::clip(&target))
+            .label("target", crate::core::clip(&target))
             .label("cause", cause);
         finding.trace.clone_from(&case.trace);
         finding.cause = vec![case.reason.clone()];
