@@ -23,6 +23,7 @@
 //! | [`metrics`], [`telemetry`] | how Homeostat itself is watched |
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod digest;

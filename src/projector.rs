@@ -1,6 +1,7 @@
 //! Projections of the log: what is open now into the bucket `homeostat_state`, so that a late subscriber sees it; history into
 //! the store. Both can be made again from the log, and taking a message twice changes nothing.
 
+use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::roster::Slots;
 use crate::store::Store;
@@ -8,7 +9,7 @@ use crate::system::told;
 use homeostat_nats::async_nats::jetstream::kv;
 use homeostat_nats::{Log, Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::{Content, Delivery, Root, State};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often the statistics of queries are kept.
@@ -73,8 +74,7 @@ impl Projector {
                     continue;
                 }
                 _ = retain.tick() => {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
-                    self.store.retain(now).await?;
+                    self.store.retain(now_ms()).await?;
                     continue;
                 }
             };

@@ -537,7 +537,7 @@ fn when(text: &str) -> Result<UnixMs, String> {
             _ => return None,
         };
         let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
-        Some(super::out::now_ms().saturating_sub(count.checked_mul(unit)?))
+        Some(crate::clock::now_ms().saturating_sub(count.checked_mul(unit)?))
     };
     ago().map_or_else(|| homeostat_schemas::time::parse(text).map_err(|error| format!("{error}; or how long ago, as in 15m")), Ok)
 }
@@ -554,7 +554,7 @@ mod tests {
 
     #[test]
     fn how_long_ago_is_a_time_too() {
-        let ago = when("2h").map(|at| super::super::out::now_ms() - at).unwrap_or_default();
+        let ago = when("2h").map(|at| crate::clock::now_ms() - at).unwrap_or_default();
         assert!((7_200_000..7_260_000).contains(&ago), "{ago}");
         assert_eq!(when("2026-11-22T13:05:00Z"), Ok(1_795_352_700_000));
         for text in ["", "h", "-1h", "yesterday", "99999999999999999999d"] {

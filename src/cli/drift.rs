@@ -3,9 +3,10 @@
 pub mod table;
 
 use super::args::{DriftArgs, DriftCommand};
-use super::out::{Tone, complain, count, now_ms};
+use super::out::{Tone, complain, count};
 use super::publish::packer::Packer;
 use super::{CliError, Context, Finish, bus};
+use crate::clock::now_ms;
 use homeostat_actors::drift::{DriftConfig, DriftCore, Effort, Evidence, GIVE_BASELINE, Given, Kind, Verdict, compare, judge};
 use homeostat_schemas::event::{Order, SampleValue};
 use homeostat_schemas::{Event, TraceContext, UnixMs, time};

@@ -6,8 +6,9 @@
 pub mod packer;
 
 use super::args::PublishArgs;
-use super::out::{complain, count, now_ms, plain};
+use super::out::{complain, count, plain};
 use super::{CliError, Context, Finish, bus};
+use crate::clock::now_ms;
 use crate::gateway::events::unplaced;
 use crate::otlp::Mapper;
 use homeostat_nats::{AppendAllError, BusError, Log, Message};

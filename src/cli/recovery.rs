@@ -3,9 +3,10 @@
 //! The picture comes from the running gateway, orders go onto the log as events.
 
 use super::args::{Named, RecoveryArgs, RecoveryCommand};
-use super::out::{Tone, count, now_ms, plain};
+use super::out::{Tone, count, plain};
 use super::tail::readable::local;
 use super::{CliError, Context, Finish, Out, bus, healthcheck};
+use crate::clock::now_ms;
 use homeostat_actors::recovery::order;
 use homeostat_nats::Message;
 use homeostat_schemas::event::{EventKind, Order};

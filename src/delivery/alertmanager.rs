@@ -5,6 +5,7 @@
 //! ended is sent once more with its end. That is how Prometheus does it, and it needs no memory on either side.
 
 use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert};
+use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::system::told;
 use homeostat_nats::{Reader, ReaderError, ReaderOptions};
@@ -12,7 +13,7 @@ use homeostat_schemas::time::rfc3339;
 use homeostat_schemas::{Alert, Severity, State, UnixMs};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// So many alerts a POST.
@@ -75,7 +76,7 @@ impl Sender {
     }
 
     async fn tell(&mut self, alerts: &[Alert]) -> Result<(), Failure> {
-        let now = now();
+        let now = now_ms();
         let mut bodies: Vec<Value> = Vec::with_capacity(alerts.len());
         for alert in alerts {
             if let Some(before) = self.severities.get(&alert.incident).copied().filter(|before| *before != alert.severity) {
@@ -132,8 +133,4 @@ impl Sender {
         }
         written
     }
-}
-
-fn now() -> UnixMs {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

@@ -4,7 +4,7 @@
 use super::Gate;
 use super::problem::Problem;
 use super::readiness::Ready;
-use super::traces::now;
+use crate::clock::now_ms;
 use crate::otlp::ServiceSpans;
 use crate::roster::Condition;
 use crate::store::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, StoreError};
@@ -130,7 +130,7 @@ pub(super) async fn status(gate: web::Data<Gate>) -> HttpResponse {
     }
     answer.json(StatusAnswer {
         version: env!("CARGO_PKG_VERSION"),
-        now_ms: now(),
+        now_ms: now_ms(),
         readiness: gate.state.readiness.ready(),
         actors: slots.conditions().into_iter().collect(),
         findings,

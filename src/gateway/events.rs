@@ -5,7 +5,7 @@ use super::Gate;
 use super::body;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::publish::{Packed, context, group, pack, store};
-use super::traces::now;
+use crate::clock::now_ms;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_schemas::batch::{Format, Frame};
@@ -63,7 +63,7 @@ pub(super) async fn publish(gate: web::Data<Gate>, request: HttpRequest, payload
     }
     let body = body::read(&gate, &request, payload, gate.config.events_body_max_bytes).await?;
     let mut receipt = Receipt::default();
-    let mut events = read(form, &body.bytes, now(), &mut receipt)?;
+    let mut events = read(form, &body.bytes, now_ms(), &mut receipt)?;
     gate.mapper.redact(events.iter_mut().map(|(_, event)| event));
     receipt.accepted = events.len() as u64;
     let mut groups = Vec::new();

@@ -7,7 +7,7 @@ use super::api::SOURCE;
 use super::body;
 use super::problem::Problem;
 use super::publish::{context, group, pack, store};
-use super::traces::now;
+use crate::clock::now_ms;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::recovery::order;
@@ -107,7 +107,7 @@ pub(super) async fn take(gate: web::Data<Gate>, request: HttpRequest, payload: w
             error.column()
         ))
     })?;
-    let order = asked.event(now())?;
+    let order = asked.event(now_ms())?;
     let receipt = OrderReceipt { action: order.action.clone(), target: order.target.clone(), see: "/api/v1/recovery" };
     let mut groups = Vec::new();
     group(&mut groups, Event::from(order));

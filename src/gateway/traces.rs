@@ -7,13 +7,13 @@ use super::Gate;
 use super::body::{self, Body};
 use super::problem::Problem;
 use super::publish::{Packed, context, pack, store};
+use crate::clock::now_ms;
 use crate::metrics::IntakeLabels;
 use crate::otlp::answer::{self, Code};
 use crate::otlp::{DecodeError, Encoding, Mapped, decode};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use homeostat_schemas::{TraceContext, UnixMs};
-use std::time::{SystemTime, UNIX_EPOCH};
+use homeostat_schemas::TraceContext;
 
 /// A body beyond this size is decoded on a thread of its own, so that it does not hold up the other requests of its worker.
 const INLINE_MAX: usize = 256 * 1024;
@@ -65,7 +65,7 @@ type Digested = (Mapped, Vec<homeostat_nats::Message>);
 /// Decodes, maps and packs. Everything that costs time and needs no waiting.
 fn digest(gate: &Gate, encoding: Encoding, body: &Body, context: &TraceContext) -> Result<Digested, Problem> {
     let batch = decode(encoding, &body.bytes).map_err(|error: DecodeError| Problem::bad_request(error.to_string()))?;
-    let mut mapped = gate.mapper.map(&batch, now());
+    let mut mapped = gate.mapper.map(&batch, now_ms());
     drop(batch);
     let id = gate.ids.of("otlp", &body.bytes);
     let groups = std::mem::take(&mut mapped.groups);
@@ -103,9 +103,4 @@ impl Gate {
             self.state.metrics.intake.get_or_create(&IntakeLabels { intake, result }).inc_by(count);
         }
     }
-}
-
-/// The wall clock, against which times too far ahead are judged.
-pub(super) fn now() -> UnixMs {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

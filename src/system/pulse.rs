@@ -1,11 +1,12 @@
 //! Homeostat's own sign of life: it watches itself as it watches others. Its checks say which actor has fallen or lags.
 
 use super::told;
+use crate::clock::now_ms;
 use crate::roster::Slots;
 use homeostat_nats::{Log, Message};
 use homeostat_schemas::event::{Check, CheckStatus, Heartbeat};
 use homeostat_schemas::{EventKind, Root, Subject};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The service's name.
@@ -40,7 +41,7 @@ pub(super) async fn run(log: Log, root: Root, slots: Slots, mut stop: watch::Rec
         });
         let heartbeat = Heartbeat {
             service: SERVICE.to_owned(),
-            at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+            at_ms: now_ms(),
             instance: Some(instance.clone()),
             up_s: started.elapsed().as_secs_f64(),
             interval_s: INTERVAL.as_secs_f64(),

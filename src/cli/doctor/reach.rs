@@ -2,8 +2,8 @@
 
 use super::{Finding, bytes, hours};
 use crate::cli::args::HealthcheckArgs;
-use crate::cli::out::now_ms;
 use crate::cli::{CliError, Context, bus, healthcheck};
+use crate::clock::now_ms;
 use crate::config::Config;
 use crate::store::Store;
 use homeostat_nats::{Bus, Log};

@@ -18,7 +18,7 @@ pub fn local(at: UnixMs) -> String {
         return "some time".to_owned();
     };
     let there = timestamp.to_zoned(zone.clone());
-    let today = Timestamp::from_millisecond(i64::try_from(crate::cli::out::now_ms()).unwrap_or_default());
+    let today = Timestamp::from_millisecond(i64::try_from(crate::clock::now_ms()).unwrap_or_default());
     let is_today = today.is_ok_and(|today| today.to_zoned(zone).date() == there.date());
     there.strftime(if is_today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" }).to_string()
 }
