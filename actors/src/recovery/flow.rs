@@ -3,7 +3,7 @@
 use super::case::{COMMANDS_MAX, Case, Sent, Stage};
 use super::goal::Goal;
 use super::measure::Series;
-use super::rails::{Rail, TargetKey};
+use super::rails::{Rail, Target, TargetKey};
 use super::record::What;
 use super::{RecoveryConfig, RecoveryCore};
 use crate::core::Cx;
@@ -110,8 +110,10 @@ impl RecoveryCore {
         cx.command(command);
         cx.follow(None);
         self.rails.spend(cx.now);
-        self.cool_down(&key, &case, mode == Mode::Act, cx);
-        if mode != Mode::Act {
+        if mode == Mode::Act {
+            self.cool_down(&key, &case, true, cx);
+        } else {
+            self.shown(&key, &case, cx);
             case.why = match case.terms.approval.needed() {
                 0 => "mode is observe: it shows what would have been done".to_owned(),
                 needed => format!("mode is observe: it shows what would have been done once {needed} had agreed"),
@@ -134,10 +136,7 @@ impl RecoveryCore {
 
     /// From now on the target cools down; a real command is a try.
     fn cool_down(&mut self, key: &TargetKey, case: &Case, try_: bool, cx: &Cx<'_, RecoveryConfig>) {
-        if self.rails.targets.len() >= self.limits.targets && !self.rails.targets.contains_key(key) {
-            return;
-        }
-        let target = self.rails.targets.entry(key.clone()).or_default();
+        let Some(target) = self.target(key) else { return };
         target.free_ms = cx.now.saturating_add(case.terms.cooldown_s.saturating_mul(1_000));
         target.last_ms = cx.now;
         if try_ {
@@ -146,6 +145,20 @@ impl RecoveryCore {
                 target.tries.pop_front();
             }
         }
+    }
+
+    /// What would have been done is not shown again before the cool-down is over; a real command need not wait for that.
+    fn shown(&mut self, key: &TargetKey, case: &Case, cx: &Cx<'_, RecoveryConfig>) {
+        if let Some(target) = self.target(key) {
+            target.shown_ms = cx.now.saturating_add(case.terms.cooldown_s.saturating_mul(1_000));
+            target.last_ms = cx.now;
+        }
+    }
+
+    /// The memory of a target, unless there is no room for another.
+    fn target(&mut self, key: &TargetKey) -> Option<&mut Target> {
+        let room = self.rails.targets.len() < self.limits.targets || self.rails.targets.contains_key(key);
+        room.then(|| self.rails.targets.entry(key.clone()).or_default())
     }
 
     /// Somebody says what became of a command.

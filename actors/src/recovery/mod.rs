@@ -97,7 +97,7 @@ pub struct RecoveryCore {
 
 impl Core for RecoveryCore {
     const NAME: &'static str = "recovery";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     const MODE: Mode = Mode::Observe;
     const INTEREST: Interest = Interest {
         events: &[EventKind::Heartbeat, EventKind::Resource, EventKind::Pool, EventKind::Cache, EventKind::Order],

@@ -31,7 +31,16 @@ pub(super) struct Target {
     pub(super) failed: u32,
     /// When the cool-down ends.
     pub(super) free_ms: UnixMs,
+    /// Until when what would have been done is not shown again.
+    pub(super) shown_ms: UnixMs,
     pub(super) last_ms: UnixMs,
+}
+
+impl Target {
+    /// When the next command in this mode may be issued.
+    fn free_at(&self, mode: Mode) -> UnixMs {
+        if mode == Mode::Act { self.free_ms } else { self.free_ms.max(self.shown_ms) }
+    }
 }
 
 pub(super) type TargetKey = (String, String, String);
@@ -141,7 +150,7 @@ impl Rails {
         }
         self.quarantine.retain(|_, (until, _)| *until > now);
         let window = config.tries_window_s.saturating_mul(1_000);
-        self.targets.retain(|_, target| now.saturating_sub(target.last_ms) < window || now < target.free_ms);
+        self.targets.retain(|_, target| now.saturating_sub(target.last_ms) < window || now < target.free_at(Mode::Observe));
         for target in self.targets.values_mut() {
             while target.tries.front().is_some_and(|&at| now.saturating_sub(at) >= window) {
                 target.tries.pop_front();
@@ -220,9 +229,9 @@ impl RecoveryCore {
             return Err(Rail::Ask);
         }
         match known {
-            Some(target) if now < target.free_ms => {
+            Some(target) if now < target.free_at(mode) => {
                 let why = format!("{} to {} cools down", case.action, case.target);
-                return Err(Rail::Hold { why, until_ms: target.free_ms, patient: true });
+                return Err(Rail::Hold { why, until_ms: target.free_at(mode), patient: true });
             }
             None if self.rails.targets.len() >= config.limits.targets => {
                 return hold("there is no room to remember another target".to_owned(), false);

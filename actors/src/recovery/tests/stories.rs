@@ -163,6 +163,22 @@ fn observing_shows_what_would_be_done_and_waits_for_nobody() {
 }
 
 #[test]
+fn what_was_only_shown_does_not_hold_up_what_is_done() {
+    let modes = Modes { actor: Mode::Observe, ..Modes::default() };
+    let mut play = Play::with_settings(Settings { modes, config: RecoveryConfig { settle_ms: 0, ..RecoveryConfig::default() } });
+    play.feed([leaks(1.0, "s1"), ends(5.0, "leak.confirmed", "leak-s1"), leaks(6.0, "s1")]).until(8.0);
+    assert_eq!(play.commands().len(), 1, "what is shown is not shown again within the cool-down");
+    let act = Content::Settings(json!({ "recovery": { "mode": "act", "settle_ms": 0 } }));
+    play.feed([ends(9.0, "leak.confirmed", "leak-s1"), message(10.0, act), leaks(11.0, "s1")]).until(12.0);
+    expect![[r#"
+        1.25s   memory.reclaim Observe shop s1
+        11.25s  memory.reclaim Act shop s1
+    "#]]
+    .assert_eq(&play.rig.transcript());
+    play.survives();
+}
+
+#[test]
 fn another_alert_may_be_the_goal() {
     let mut config = RecoveryConfig { settle_ms: 0, ..RecoveryConfig::default() };
     config.rule = vec![super::super::Policy::new("leak.confirmed", "service.restart", "{instance}", "health.memory resolves within 5m")];
