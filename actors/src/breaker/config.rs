@@ -26,7 +26,7 @@ pub struct BreakerConfig {
     /// The share of failed calls from which a peer counts as failing, 0 to 1 (not included). Failures pile up in a sum that grows
     /// by 1 with each and falls by p / (1 − p) with each success, never below zero.
     pub threshold: f64,
-    /// It opens when that sum reaches so many failures …
+    /// It opens when that sum reaches so many failures (a peer that fails 5 % of the time makes one such run in 10^12 calls) …
     pub failures_min: f64,
     /// … and so many seconds of the fleet's traffic, whichever is more.
     pub failures_s: f64,
@@ -50,8 +50,8 @@ pub struct BreakerConfig {
     pub ramp_from: f64,
     /// The ramp is looked at this often, ms: the share doubles while calls go well.
     pub ramp_every_ms: Ms,
-    /// More failed or slow calls than this share make the ramp step back: the share is cut to `ramp_cut` of what it was, and from
-    /// then on grows by `ramp_add` instead of doubling (additive increase, multiplicative decrease; Chiu and Jain, 1989).
+    /// More failed or slow calls than this share, and at least three, make the ramp step back: the share is cut to `ramp_cut` of what
+    /// it was, and from then on grows by `ramp_add` instead of doubling (additive increase, multiplicative decrease; Chiu and Jain, 1989).
     pub ramp_tolerance: f64,
     /// See `ramp_tolerance`.
     pub ramp_cut: f64,
@@ -75,7 +75,7 @@ impl Default for BreakerConfig {
     fn default() -> Self {
         BreakerConfig {
             threshold: 0.5,
-            failures_min: 12.0,
+            failures_min: 10.0,
             failures_s: 0.5,
             replicas_min: 3,
             replicas_share: 0.1,

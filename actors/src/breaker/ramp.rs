@@ -153,13 +153,17 @@ impl Ramp {
     fn next(&self, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
         /// With fewer calls a share says nothing.
         const ENOUGH: u64 = 5;
-        /// So much lower a share of failures is one that shedding made lower.
-        const HELPS: f64 = 0.1;
+        /// So many calls tell a share that shedding made lower from one that chance did …
+        const TRIAL: u64 = 60;
+        /// … when it is lower by so much (three standard deviations of a share of so many).
+        const HELPS: f64 = 0.2;
+        /// One failure, or two, is what a healthy peer has as well.
+        const STEP_BACK: u64 = 3;
         let seen = self.step.ok.saturating_add(self.step.failed);
         let bad = bad_share(self.step);
         let next = Ramp { step: Sums::default(), step_ms: now, ..self.clone() };
         if let Some(before) = self.trial {
-            if seen < ENOUGH * 4 {
+            if seen < TRIAL {
                 return Phase::Ramping(Ramp { step_ms: now, ..self.clone() });
             }
             return Phase::Ramping(if bad + HELPS <= before {
@@ -177,7 +181,8 @@ impl Ramp {
             // Nothing was sent, or nothing came back yet.
             return Phase::Ramping(next);
         }
-        if bad > limit && self.floor < 1.0 {
+        let failing = self.step.failed.saturating_add(self.step.slow) >= STEP_BACK;
+        if bad > limit && failing && self.floor < 1.0 {
             let least = probe_fraction(demand, config);
             return Phase::Ramping(Ramp { fraction: share(self.fraction * config.ramp_cut).max(least), stepped_back: true, ..next });
         }

@@ -51,7 +51,8 @@ pub struct Config {
     pub open_ms: Ms,
     /// By how much the wait grows each time a probe fails; absent or 1 means it does not. opossum knows none.
     pub open_backoff: Option<f64>,
-    /// The wait never grows beyond this, ms (ours only).
+    /// The wait never grows beyond this, ms (ours only). A peer that is well again is refused for up to so long: what longer waits
+    /// save in probes they cost many times over then.
     pub open_max_ms: Ms,
     /// Up to so much of the wait is added by chance, 0 to 1, so that the replicas of a fleet do not probe together (ours only).
     pub jitter: f64,
@@ -90,7 +91,7 @@ impl Default for Config {
             min_calls: 20,
             open_ms: 5_000,
             open_backoff: Some(2.0),
-            open_max_ms: 60_000,
+            open_max_ms: 10_000,
             jitter: 0.5,
             half_open_permits: 3,
             probe_deadline_ms: 10_000,
