@@ -1,9 +1,11 @@
 //! MSTL (Bandara, Hyndman and Bergmeir 2021): seasons by LOESS, one period after the other, and a damped trend on what they leave.
 //!
-//! The decomposition is that of `stlrs`, in 64 bits (`augurs` runs the same code in 32, which loses a series of 1e9 ± 20). Its
-//! intervals are not used.
+//! The decomposition is that of `augurs`, which computes in 32 bits: the values must be centred and of unit spread
+//! ([`super::scale::Scale`]), or a series of 1e9 ± 20 would be lost in rounding. Its intervals are not used, and of its trends neither:
+//! the backtest asks for forecasts from many places of one series, and a trend that was fitted there knows only its end.
 
 use super::damped::Damped;
+use augurs::{Fit, mstl::MSTLModel};
 
 /// A fitted model, in the units of the series it was fitted to.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,14 +25,16 @@ impl Mstl {
         if periods.is_empty() {
             return Some(Mstl { seasons: vec![0.0; n], periods: Vec::new(), trend: Damped::fit(values)? });
         }
-        let parts = stlrs::MstlParams::new().fit(values, &periods).ok()?;
+        let model = MSTLModel::naive(periods.clone()).fit(values).ok()?;
+        let parts = model.fit();
         let mut seasons = vec![0.0; n];
         for season in parts.seasonal() {
-            seasons.iter_mut().zip(season).for_each(|(sum, s)| *sum += s);
+            seasons.iter_mut().zip(season).for_each(|(sum, s)| *sum += f64::from(*s));
         }
         let adjusted: Vec<f64> = values.iter().zip(&seasons).map(|(v, s)| v - s).collect();
         // The last season of each, to be repeated.
-        let last = parts.seasonal().iter().zip(&periods).map(|(season, m)| season[n - m..].to_vec()).collect();
+        let last =
+            parts.seasonal().iter().zip(&periods).map(|(season, m)| season[n - m..].iter().copied().map(f64::from).collect()).collect();
         Some(Mstl { seasons, periods: last, trend: Damped::fit(&adjusted)? })
     }
 
