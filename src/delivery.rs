@@ -132,6 +132,7 @@ fn alert(delivery: Delivery) -> Option<Alert> {
         | Content::Answer(_)
         | Content::Ask(_)
         | Content::Settings(_)
+        | Content::Key(_)
         | Content::Housekeeping
         | Content::Broken(_)
         | Content::Tick => None,

@@ -9,7 +9,7 @@ pub mod dashboards;
 pub mod yaml;
 
 use homeostat_schemas::event::{Cache, Call, Calls, EventKind, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span};
-use homeostat_schemas::{Admission, Alert, Answer, Ask, Command, Outcome};
+use homeostat_schemas::{Admission, Alert, Answer, Ask, Command, KeyFact, Outcome};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use std::collections::BTreeMap;
 
@@ -32,6 +32,7 @@ pub fn words() -> BTreeMap<String, Schema> {
     words.insert("outcome".to_owned(), of::<Outcome>());
     words.insert("admission".to_owned(), of::<Admission>());
     words.insert("ask".to_owned(), of::<Ask>());
+    words.insert("key".to_owned(), of::<KeyFact>());
     words.insert("answer".to_owned(), of::<Answer>());
     words
 }

@@ -122,7 +122,7 @@ impl Engine {
                     None => Vec::new(),
                 }
             }
-            content @ (Content::Events(_) | Content::Tick) => self.deliver(delivery.at, content, Some(delivery.position)),
+            content @ (Content::Events(_) | Content::Key(_) | Content::Tick) => self.deliver(delivery.at, content, Some(delivery.position)),
         }
     }
 

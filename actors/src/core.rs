@@ -1,6 +1,6 @@
 //! The contract of a mind.
 
-use homeostat_schemas::{Alert, Answer, Ask, Command, Content, Event, EventKind, Identity, Mode, Ms, Outcome, Position, UnixMs};
+use homeostat_schemas::{Alert, Answer, Ask, Command, Content, Event, EventKind, Identity, KeyFact, Mode, Ms, Outcome, Position, UnixMs};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -66,11 +66,13 @@ pub struct Interest {
     pub commands: bool,
     /// Outcomes.
     pub outcomes: bool,
+    /// Facts about API keys.
+    pub keys: bool,
 }
 
 impl Interest {
     /// Nothing but ticks, answers to its own asks, and the end.
-    pub const NONE: Interest = Interest { events: &[], alerts: false, commands: false, outcomes: false };
+    pub const NONE: Interest = Interest { events: &[], alerts: false, commands: false, outcomes: false, keys: false };
 
     /// Does the actor of this name hear anything in a message?
     #[must_use]
@@ -80,6 +82,7 @@ impl Interest {
             Content::Alert(_) => self.alerts,
             Content::Command(_) => self.commands,
             Content::Outcome(_) => self.outcomes,
+            Content::Key(_) => self.keys,
             Content::Answer(answer) => answer.actor == actor,
             Content::Tick => true,
             Content::Ask(_) | Content::Settings(_) | Content::Housekeeping | Content::Broken(_) => false,
@@ -105,6 +108,7 @@ impl Interest {
             .with(if self.alerts { Topics::ALERTS } else { Topics::NONE })
             .with(if self.commands { Topics::COMMANDS } else { Topics::NONE })
             .with(if self.outcomes { Topics::OUTCOMES } else { Topics::NONE })
+            .with(if self.keys { Topics::KEYS } else { Topics::NONE })
     }
 }
 
@@ -119,6 +123,8 @@ pub enum Input<'a> {
     Command(&'a Command),
     /// Something became of a command; the service stands in its subject.
     Outcome(&'a Outcome),
+    /// Something happened to an API key.
+    Key(&'a KeyFact),
     /// A hand answered one of this mind's own asks.
     Answer(&'a Answer),
     /// Log time moved.

@@ -110,6 +110,7 @@ impl<C: Core> Driver<C> {
             Content::Alert(alert) => self.run([Input::Alert(alert)], trace),
             Content::Command(command) => self.run([Input::Command(command)], trace),
             Content::Outcome(outcome) => self.run([Input::Outcome(outcome)], trace),
+            Content::Key(fact) => self.run([Input::Key(fact)], trace),
             Content::Answer(answer) => self.run([Input::Answer(answer)], trace),
             Content::Settings(all) => {
                 match all.get(C::NAME).map(crate::core::read::<C>) {

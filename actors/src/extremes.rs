@@ -17,7 +17,10 @@ use crate::status::StatusCore;
 use homeostat_schemas::event::{
     Cache, Call, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, SampleValue, Span,
 };
-use homeostat_schemas::{Alert, Answer, Command, Content, Delivery, Event, EventKind, Mode, Outcome, State, TraceContext, UnixMs};
+use homeostat_schemas::{
+    Alert, Answer, Command, Content, Delivery, Event, EventKind, KeyChange, KeyFact, KeyRecord, KeyVersion, Mode, Outcome, State,
+    TraceContext, UnixMs,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
@@ -170,7 +173,7 @@ impl Draw<'_> {
     }
 
     fn content(&mut self) -> Content {
-        match self.of(&[0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5]) {
+        match self.of(&[0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6]) {
             0 => {
                 let kind = self.of(EventKind::ALL);
                 let many = self.of(&[1, 1, 3, 12]);
@@ -209,6 +212,23 @@ impl Draw<'_> {
                 took_us: self.count(),
                 ..Answer::default()
             }),
+            5 => Content::Key(Box::new(KeyFact {
+                record: KeyRecord {
+                    id: self.of(&["aaaaaaaaaaaa", "bbbbbbbbbbbb"]).to_owned(),
+                    owner: self.of(&["a", "b", ""]).to_owned(),
+                    created_ms: self.time(),
+                    expires_ms: self.some(Self::time),
+                    rotate_every_ms: self.some(Self::count),
+                    grace_ms: self.count(),
+                    generation: self.count(),
+                    versions: vec![KeyVersion { version: u32::MAX, created_ms: self.time(), ..KeyVersion::default() }],
+                    ..KeyRecord::default()
+                },
+                change: self.of(&[KeyChange::Created, KeyChange::Rotated, KeyChange::Revoked, KeyChange::Noted]),
+                by: self.text(),
+                at_ms: self.time(),
+                ..KeyFact::default()
+            })),
             _ => Content::Settings(json!({
                 "query": every_number_is::<QueryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),

@@ -62,6 +62,14 @@ pub enum DecodeError {
         /// What the subject says.
         subject: String,
     },
+    /// About another key than its subject says.
+    #[error("it is about the key `{body}` but its subject says `{subject}`")]
+    Key {
+        /// What the body says.
+        body: String,
+        /// What the subject says.
+        subject: String,
+    },
     /// Too far ahead.
     #[error("at_ms {at_ms} is more than a day ahead of log time {log_ms}")]
     Future {

@@ -3,7 +3,7 @@
 use crate::batch::{DecodeError, Format, Frame, Rejected, decode_events};
 use crate::subject::{Root, Subject};
 use crate::time::{UnixMs, rfc3339};
-use crate::{Alert, Answer, Ask, Command, Event, Outcome};
+use crate::{Alert, Answer, Ask, Command, Event, KeyFact, Outcome};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -96,6 +96,8 @@ pub enum Content {
     Answer(Answer),
     /// The settings in force from here on: one table an actor.
     Settings(serde_json::Value),
+    /// What happened to an API key, and how it stands now.
+    Key(Box<KeyFact>),
     /// Time passed.
     Tick,
     /// An actor's chain head or a dead message: nothing that a mind hears.
@@ -159,10 +161,21 @@ fn content(root: &Root, at: UnixMs, subject: &str, content_type: Option<&str>, p
         Subject::Ask(_) => format.read(payload).map(Content::Ask),
         Subject::Answer(..) => format.read(payload).map(Content::Answer),
         Subject::Settings => format.read(payload).map(Content::Settings),
+        Subject::Key(id) => format.read(payload).and_then(|fact| key(id, fact)),
         Subject::Tick => Ok(Content::Tick),
         Subject::Chain(_) | Subject::Dead(_) => Ok(Content::Housekeeping),
     };
     word.unwrap_or_else(broken)
+}
+
+/// A fact about a key, if it is one that a mind can work with and stands where it belongs.
+fn key(id: &str, fact: KeyFact) -> Result<Content, DecodeError> {
+    fact.check()?;
+    if fact.record.id == id {
+        Ok(Content::Key(Box::new(fact)))
+    } else {
+        Err(DecodeError::Key { body: fact.record.id, subject: id.chars().take(100).collect() })
+    }
 }
 
 /// The CloudEvents 1.0 headers (NATS binding, binary mode) of an alert, command or outcome.

@@ -7,6 +7,7 @@
 //! | [`admission`] | what share of calls the fleet's breaker admits |
 //! | [`command`], [`outcome`] | what should be done, and what became of it |
 //! | [`ask`] | what a mind wants to know of the outside world, and the answer |
+//! | [`key`] | API keys without their secrets, and what happens to them |
 //! | [`rule`] | the catalogue of every finding: name, severity, meaning, what to do |
 //! | [`subject`] | where on the bus each of them lives |
 //! | [`envelope`] | headers, identities, trace context; from bytes to words |
@@ -22,6 +23,7 @@ pub mod batch;
 pub mod command;
 pub mod envelope;
 pub mod event;
+pub mod key;
 pub mod outcome;
 pub mod rule;
 pub mod subject;
@@ -34,6 +36,7 @@ pub use batch::{DecodeError, Rejected, decode_events};
 pub use command::{Command, Mode, Verify};
 pub use envelope::{Content, Delivery, Identity, Position, TraceContext};
 pub use event::{Event, EventKind};
+pub use key::{KeyChange, KeyFact, KeyRecord, KeyState, KeyUsage, KeyVersion, Scope};
 pub use outcome::{Outcome, OutcomeStatus};
 pub use rule::Rule;
 pub use subject::{Root, Subject};

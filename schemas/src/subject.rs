@@ -91,6 +91,8 @@ pub enum Subject {
     Answer(String, String),
     /// `control.settings`
     Settings,
+    /// `control.keys.<id>`: what happened to a key.
+    Key(String),
     /// `chain.<actor>`
     Chain(String),
     /// `dead.<kind>`; the kind is the word as it stood in the subject, known or not.
@@ -127,6 +129,7 @@ impl Subject {
             ["ask", hand] => Ok(Subject::Ask(name(hand)?)),
             ["answer", hand, ask] => Ok(Subject::Answer(name(hand)?, name(ask)?)),
             ["control", "settings"] => Ok(Subject::Settings),
+            ["control", "keys", id] => Ok(Subject::Key(name(id)?)),
             ["chain", actor] => Ok(Subject::Chain(name(actor)?)),
             ["dead", kind] => Ok(Subject::Dead(name(kind)?)),
             ["tick"] => Ok(Subject::Tick),
@@ -156,6 +159,7 @@ impl Subject {
             Subject::Ask(_) => "ask",
             Subject::Answer(..) => "answer",
             Subject::Settings => "control.settings",
+            Subject::Key(_) => "control.keys",
             Subject::Chain(_) => "chain",
             Subject::Dead(_) => "dead",
             Subject::Tick => "tick",
@@ -173,6 +177,7 @@ impl fmt::Display for Subject {
             Subject::Ask(hand) => write!(f, "ask.{}", Token(hand)),
             Subject::Answer(hand, ask) => write!(f, "answer.{}.{}", Token(hand), Token(ask)),
             Subject::Settings => f.write_str("control.settings"),
+            Subject::Key(id) => write!(f, "control.keys.{}", Token(id)),
             Subject::Chain(actor) => write!(f, "chain.{}", Token(actor)),
             Subject::Dead(kind) => write!(f, "dead.{}", Token(kind)),
             Subject::Tick => f.write_str("tick"),

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use homeostat_schemas::batch::{Format, Frame};
-use homeostat_schemas::{Alert, Answer, Ask, Command, Event, EventKind, Outcome, decode_events};
+use homeostat_schemas::{Alert, Answer, Ask, Command, Event, EventKind, KeyFact, Outcome, decode_events};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,6 +52,7 @@ fn every_sample_is_read_and_written_again_the_same() {
             "command" => again::<Command>(&name, &bytes),
             "outcome" => again::<Outcome>(&name, &bytes),
             "ask" => again::<Ask>(&name, &bytes),
+            "key" => again::<KeyFact>(&name, &bytes),
             "answer" => again::<Answer>(&name, &bytes),
             other => panic!("{other} is no word"),
         }

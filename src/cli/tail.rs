@@ -121,7 +121,9 @@ fn show(context: &mut Context, delivery: &Delivery, left: u64) -> Result<u64, Cl
             complain(&format!("{}: {}", delivery.subject, super::out::plain(&rejected.reason.to_string())));
             return Ok(0);
         }
-        Content::Ask(_) | Content::Answer(_) | Content::Settings(_) | Content::Tick | Content::Housekeeping => return Ok(0),
+        Content::Ask(_) | Content::Answer(_) | Content::Settings(_) | Content::Key(_) | Content::Tick | Content::Housekeeping => {
+            return Ok(0);
+        }
     }
     Ok(1)
 }

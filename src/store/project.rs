@@ -39,6 +39,7 @@ fn row(delivery: &Delivery) -> Option<Row<'_>> {
         | Content::Ask(_)
         | Content::Answer(_)
         | Content::Settings(_)
+        | Content::Key(_)
         | Content::Tick
         | Content::Housekeeping
         | Content::Broken(_) => None,

@@ -70,7 +70,7 @@ pub struct BreakerCore {
 impl Core for BreakerCore {
     const NAME: &'static str = "breaker";
     const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest = Interest { events: &[EventKind::Call, EventKind::Calls], alerts: false, commands: false, outcomes: false };
+    const INTEREST: Interest = Interest { events: &[EventKind::Call, EventKind::Calls], ..Interest::NONE };
     type Config = BreakerConfig;
     type View = Vec<BreakerView>;
 
@@ -80,7 +80,7 @@ impl Core for BreakerCore {
             Input::Event(Event::Call(call)) => self.call(call, cx),
             Input::Event(Event::Calls(calls)) => self.calls(calls, cx),
             Input::Tick => self.tick(cx),
-            Input::Event(_) | Input::End | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Answer(_) => {}
+            Input::Event(_) | Input::End | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Key(_) | Input::Answer(_) => {}
         }
     }
 

@@ -28,6 +28,8 @@ impl Topics {
     pub const TICKS: Topics = Topics(1 << (KINDS + 5));
     /// Settings.
     pub const SETTINGS: Topics = Topics(1 << (KINDS + 6));
+    /// Facts about API keys.
+    pub const KEYS: Topics = Topics(1 << (KINDS + 7));
     /// What every mind is given, whatever it listens to.
     pub const EVERYONE: Topics = Topics::ANSWERS.with(Topics::TICKS).with(Topics::SETTINGS);
 
@@ -60,6 +62,7 @@ impl Topics {
             Content::Ask(_) => Topics::ASKS,
             Content::Answer(_) => Topics::ANSWERS,
             Content::Settings(_) => Topics::SETTINGS,
+            Content::Key(_) => Topics::KEYS,
             Content::Tick => Topics::TICKS,
             Content::Housekeeping | Content::Broken(_) => Topics::NONE,
         }
@@ -74,7 +77,16 @@ mod tests {
     /// Every topic there is, each alone.
     fn each() -> Vec<Topics> {
         let kinds = EventKind::ALL.iter().map(|kind| Topics::event(*kind));
-        let others = [Topics::ALERTS, Topics::COMMANDS, Topics::OUTCOMES, Topics::ASKS, Topics::ANSWERS, Topics::TICKS, Topics::SETTINGS];
+        let others = [
+            Topics::ALERTS,
+            Topics::COMMANDS,
+            Topics::OUTCOMES,
+            Topics::ASKS,
+            Topics::ANSWERS,
+            Topics::TICKS,
+            Topics::SETTINGS,
+            Topics::KEYS,
+        ];
         kinds.chain(others).collect()
     }
 
@@ -88,8 +100,9 @@ mod tests {
 
     #[test]
     fn an_interest_meets_what_it_names_and_what_comes_to_everyone() {
-        let interest = Interest { events: &[EventKind::Query, EventKind::Order], alerts: true, ..Interest::NONE };
+        let interest = Interest { events: &[EventKind::Query, EventKind::Order], alerts: true, keys: true, ..Interest::NONE };
         let wanted = [
+            Topics::KEYS,
             Topics::event(EventKind::Query),
             Topics::event(EventKind::Order),
             Topics::ALERTS,

@@ -78,7 +78,8 @@ pub struct DriftCore {
 impl Core for DriftCore {
     const NAME: &'static str = "drift";
     const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest = Interest { events: &[EventKind::Sample, EventKind::Order], alerts: false, commands: true, outcomes: true };
+    const INTEREST: Interest =
+        Interest { events: &[EventKind::Sample, EventKind::Order], commands: true, outcomes: true, ..Interest::NONE };
     type Config = DriftConfig;
     type View = DriftView;
 
@@ -107,6 +108,7 @@ impl Core for DriftCore {
                 | Event::Metric(_),
             )
             | Input::Alert(_)
+            | Input::Key(_)
             | Input::Answer(_) => {}
         }
     }

@@ -106,12 +106,8 @@ struct Found {
 impl Core for ForecastCore {
     const NAME: &'static str = "forecast";
     const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest = Interest {
-        events: &[EventKind::Metric, EventKind::Request, EventKind::Resource, EventKind::Pool],
-        alerts: false,
-        commands: false,
-        outcomes: false,
-    };
+    const INTEREST: Interest =
+        Interest { events: &[EventKind::Metric, EventKind::Request, EventKind::Resource, EventKind::Pool], ..Interest::NONE };
     type Config = ForecastConfig;
     type View = ForecastView;
 
@@ -121,7 +117,7 @@ impl Core for ForecastCore {
             Input::Answer(answer) => self.answer(answer, cx),
             Input::Tick => self.tick(cx),
             // The end of a file is no silence; the step that gathers stays open.
-            Input::End | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) => {}
+            Input::End | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Key(_) => {}
         }
     }
 

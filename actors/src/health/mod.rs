@@ -99,8 +99,7 @@ impl Core for HealthCore {
     const INTEREST: Interest = Interest {
         events: &[EventKind::Heartbeat, EventKind::Request, EventKind::Resource, EventKind::Pool, EventKind::Cache, EventKind::Order],
         alerts: true,
-        commands: false,
-        outcomes: false,
+        ..Interest::NONE
     };
     type Config = HealthConfig;
     type View = HealthView;
@@ -122,7 +121,8 @@ impl Core for HealthCore {
             Input::End
             | Input::Event(Event::Query(_) | Event::Call(_) | Event::Calls(_) | Event::Span(_) | Event::Sample(_) | Event::Metric(_))
             | Input::Command(_)
-            | Input::Outcome(_) => {}
+            | Input::Outcome(_)
+            | Input::Key(_) => {}
         }
     }
 

@@ -71,7 +71,7 @@ impl Core for LeakCore {
             Input::Event(Event::Resource(event)) => self.resource(event, cx),
             Input::Tick => self.tick(cx),
             // The end of a file says nothing about anybody's memory.
-            Input::End | Input::Event(_) | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Answer(_) => {}
+            Input::End | Input::Event(_) | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Key(_) | Input::Answer(_) => {}
         }
     }
 

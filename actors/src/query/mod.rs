@@ -122,9 +122,9 @@ impl Core for QueryCore {
     const STATE_VERSION: u16 = 3;
     const INTEREST: Interest = Interest {
         events: &[EventKind::Query, EventKind::Request, EventKind::Span, EventKind::Cache, EventKind::Order],
-        alerts: false,
         commands: true,
         outcomes: true,
+        ..Interest::NONE
     };
     type Config = QueryConfig;
     type View = QueryView;
@@ -148,7 +148,7 @@ impl Core for QueryCore {
                 self.unanswered(UnixMs::MAX, cx);
             }
             Input::Answer(answer) => self.answer(answer, cx),
-            Input::Event(_) | Input::Alert(_) => {}
+            Input::Event(_) | Input::Alert(_) | Input::Key(_) => {}
         }
     }
 

@@ -102,8 +102,8 @@ impl Core for RecoveryCore {
     const INTEREST: Interest = Interest {
         events: &[EventKind::Heartbeat, EventKind::Resource, EventKind::Pool, EventKind::Cache, EventKind::Order],
         alerts: true,
-        commands: false,
         outcomes: true,
+        ..Interest::NONE
     };
     type Config = RecoveryConfig;
     type View = RecoveryView;
@@ -140,6 +140,7 @@ impl Core for RecoveryCore {
                 | Event::Metric(_),
             )
             | Input::Command(_)
+            | Input::Key(_)
             | Input::Answer(_) => {}
         }
     }

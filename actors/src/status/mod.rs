@@ -95,7 +95,7 @@ pub struct StatusCore {
 impl Core for StatusCore {
     const NAME: &'static str = "status";
     const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest = Interest { events: &[], alerts: true, commands: true, outcomes: true };
+    const INTEREST: Interest = Interest { alerts: true, commands: true, outcomes: true, ..Interest::NONE };
     type Config = StatusConfig;
     type View = StatusView;
 
@@ -111,7 +111,7 @@ impl Core for StatusCore {
             Input::Command(command) => self.commands.take(command, cx.position()),
             Input::Outcome(outcome) => self.commands.outcome(outcome, cx.now, cx.config, &mut self.dropped),
             Input::Tick => self.commands.expire(cx.now),
-            Input::Event(_) | Input::Answer(_) | Input::End => {}
+            Input::Event(_) | Input::Key(_) | Input::Answer(_) | Input::End => {}
         }
         self.findings.make_room(cx.config, &mut self.dropped);
         self.commands.make_room(cx.config, &mut self.dropped);
