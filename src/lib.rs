@@ -18,10 +18,12 @@
 //! | [`projector`] | what is open now, and history, made from the log |
 //! | [`delivery`] | alerts on their way to Alertmanager and webhooks |
 //! | [`store`] | history in SQL, a projection of the log |
+//! | [`audit`] | who changed what, in a chain that shows tampering |
 //! | [`gateway`] | HTTP: probes, intake, API |
 //! | [`otlp`] | OpenTelemetry traces into events |
 //! | [`metrics`], [`telemetry`] | how Homeostat itself is watched |
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

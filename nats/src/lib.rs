@@ -9,6 +9,7 @@
 //! | [`message`] | what goes onto the log and what comes off it |
 //! | [`streams`] | the streams and buckets: created, migrated, never silently shrunk |
 //! | [`log`] | append, compare-and-swap, look up |
+//! | [`ledger`] | a stream in which nothing can be changed |
 //! | [`reader`] | the log in order, without gap or repeat, across any trouble |
 //! | [`outbox`] | the only writer of an actor's outputs: atomic, fenced, once |
 //! | [`checkpoint`] | an actor's saved state: chunks first, pointer second |
@@ -28,6 +29,7 @@ pub mod embedded;
 pub mod error;
 pub mod fault;
 pub mod lease;
+pub mod ledger;
 pub mod log;
 pub mod message;
 pub mod outbox;
@@ -40,6 +42,7 @@ pub use connect::{Bus, BusConfig, ConnectionState, Phase, TlsConfig};
 pub use embedded::{Embedded, EmbeddedConfig, EmbeddedError, RunInfo, find_running};
 pub use error::{AppendAllError, AppendError, BusError};
 pub use lease::{Lease, LeaseConfig, LeaseState};
+pub use ledger::Ledger;
 pub use log::{Bounds, Log};
 pub use message::{Entry, Message};
 pub use outbox::{Fence, Head, Identity, Outbox, OutboxError, OutboxOptions, Output};

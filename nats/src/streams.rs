@@ -6,12 +6,13 @@
 //! | `homeostat_archive` | alerts, commands and outcomes again, so that telemetry cannot push them out | size and age |
 //! | `homeostat_state` (bucket) | the current state, a projection for late subscribers | size |
 //! | `homeostat_checkpoints` (bucket) | chunks of saved minds | size |
+//! | `homeostat_ledger` | what must never be changed: the audit log; full, it takes no more | size |
 //! | `homeostat_leases` (bucket) | who works; efficiency only | size |
 //!
 //! Promises: ST-1 a stream that exists is updated to our settings, and what we do not know of its
 //! configuration stays as it is. ST-2 a stream that cannot become ours is an error that says what
 //! to do. ST-3 a lowered limit that would drop messages is an error unless the settings allow it.
-//! ST-4 the disk is bounded: the defaults add up to 6.5 GiB.
+//! ST-4 the disk is bounded: the defaults add up to 6.75 GiB.
 
 mod limits;
 
@@ -59,6 +60,7 @@ pub(crate) async fn ensure(bus: &Bus) -> Result<String, BusError> {
     let log = ensure_one(bus, &log_stream(root, names, limits)).await?;
     for wanted in [
         archive_stream(root, names, limits),
+        ledger_stream(root, names, limits),
         bucket(&names.state, limits.state_max_bytes, limits.replicas),
         bucket(&names.checkpoints, limits.checkpoints_max_bytes, limits.replicas),
         bucket(&names.leases, limits::MIB, limits.replicas),
@@ -116,6 +118,24 @@ fn archive_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
             "max_age": nanos(limits.archive_max_age_s),
             "num_replicas": limits.replicas,
             "allow_direct": true,
+            "metadata": { ROOT: root },
+        }),
+    )
+}
+
+/// Nobody can take anything out of it, not even by letting it run over.
+fn ledger_stream(root: &str, names: &Names, limits: &StreamConfig) -> Wanted {
+    stream(
+        &names.ledger,
+        json!({
+            "description": "Homeostat: the audit log",
+            "subjects": [format!("{root}.audit.>")],
+            "storage": "file",
+            "max_bytes": limits.ledger_max_bytes,
+            "discard": "new",
+            "deny_delete": true,
+            "deny_purge": true,
+            "num_replicas": limits.replicas,
             "metadata": { ROOT: root },
         }),
     )

@@ -1,5 +1,9 @@
 //! Every command and flag: from here come help, man page and completions.
 
+mod audit;
+
+pub use audit::{AuditArgs, AuditCommand};
+
 mod drift;
 
 pub use drift::{DriftArgs, DriftCommand};
@@ -85,6 +89,8 @@ pub enum Command {
     Drift(DriftArgs),
     /// See what is done about what is wrong, and have a word in it
     Recovery(RecoveryArgs),
+    /// See who changed what, and whether anybody tampered with the record of it
+    Audit(AuditArgs),
     /// Say whether memory leaks: a series of a process, judged as the leak actor would have
     Leak(LeakArgs),
     /// Look at heap profiles

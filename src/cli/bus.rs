@@ -1,9 +1,11 @@
 //! How a command finds the bus: `--nats`, else the settings, else the server that `homeostat up` runs in the data directory.
 
 use super::{CliError, Context};
+use crate::audit::{Act, Audit};
 use crate::config::Config;
 use homeostat_nats::{Bus, BusConfig, BusError, Log, RunInfo, find_running};
 use homeostat_schemas::{Position, Root, UnixMs};
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -69,6 +71,16 @@ pub async fn log_within(context: &Context, wait: Duration) -> Result<Log, CliErr
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Puts what is about to be done into the audit log.
+///
+/// # Errors
+/// It could not be recorded, and must not be done.
+pub async fn record(log: &Log, action: &str, target: &str, by: &str, detail: Value) -> Result<(), CliError> {
+    let act = Act { action, target, by, source: None, detail };
+    let recorded = Audit::once(log).record(act).await;
+    recorded.map(drop).map_err(|error| CliError::new("it was not done, because it could not be recorded").because(error))
 }
 
 fn explain_log(error: BusError) -> CliError {

@@ -40,6 +40,9 @@ async fn set(context: &mut Context, flags: Vec<Flag>) -> Result<(), CliError> {
     }
     let log = bus::log(context).await?;
     let root = bus::root(context.config())?;
+    let detail = checked.assignments.iter().map(|assignment| (assignment.path(), assignment.value.clone()));
+    let who = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+    bus::record(&log, "settings.set", "actors", &who, Value::Object(detail.collect())).await?;
     settings::change(&log, &root, |before| {
         let before = before.ok_or("no settings are in force yet: `homeostat up` has not run on this log")?;
         let mut tables = Value::Object(before.actors.0.clone());

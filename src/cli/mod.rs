@@ -6,6 +6,7 @@
 
 pub mod anomalies;
 pub mod args;
+pub mod audit;
 pub mod breaker;
 pub mod bus;
 pub mod cases;
@@ -165,6 +166,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Simulate(args) => simulate::run(&mut context, &args),
         Command::Drift(args) => drift::run(&mut context, &args).await,
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
+        Command::Audit(args) => audit::run(&mut context, &args).await,
         Command::Leak(args) => leak::run(&mut context, &args),
         Command::Heap(args) => heap::run(&mut context, &args),
         Command::Export(args) => export::run(&mut context, &args),

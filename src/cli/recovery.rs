@@ -72,6 +72,8 @@ async fn send(context: &mut Context, mut order: Order) -> Result<(), CliError> {
     let (action, target) = (order.action.clone(), order.target.clone());
     let root = bus::root(context.config())?;
     let log = bus::log(context).await?;
+    let detail = json!({ "service": order.service, "reason": order.reason, "args": order.args });
+    bus::record(&log, &format!("order.{action}"), &target, &order.by, detail).await?;
     let subject = root.subject(&Subject::Event(EventKind::Order, order.service.clone()));
     let body = serde_json::to_vec(&Event::from(order)).map_err(|error| CliError::new("the order cannot be written").because(error))?;
     let id = super::publish::packer::id()?;

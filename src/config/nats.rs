@@ -126,6 +126,8 @@ pub struct StreamSettings {
     pub state_max_bytes: u64,
     /// The bucket of checkpoints holds at most this many bytes.
     pub checkpoints_max_bytes: u64,
+    /// The ledger of the audit log holds at most this many bytes; full, it takes no more, and what must stand there first is not done.
+    pub ledger_max_bytes: u64,
     /// Copies of everything in a cluster: 1, 3 or 5.
     pub replicas: u8,
     /// Let a lowered limit drop messages that are there now.
@@ -149,6 +151,7 @@ impl From<StreamConfig> for StreamSettings {
             archive_max_age_s,
             state_max_bytes,
             checkpoints_max_bytes,
+            ledger_max_bytes,
             replicas,
             allow_data_loss,
         } = config;
@@ -161,6 +164,7 @@ impl From<StreamConfig> for StreamSettings {
             archive_max_age_s,
             state_max_bytes,
             checkpoints_max_bytes,
+            ledger_max_bytes,
             replicas,
             allow_data_loss,
         }
@@ -178,6 +182,7 @@ impl StreamSettings {
             archive_max_age_s: self.archive_max_age_s,
             state_max_bytes: self.state_max_bytes,
             checkpoints_max_bytes: self.checkpoints_max_bytes,
+            ledger_max_bytes: self.ledger_max_bytes,
             replicas: self.replicas,
             allow_data_loss: self.allow_data_loss,
         }

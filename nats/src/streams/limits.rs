@@ -29,6 +29,9 @@ pub struct StreamConfig {
     pub state_max_bytes: u64,
     /// The bucket of checkpoints holds at most this much. Default 1.25 GiB.
     pub checkpoints_max_bytes: u64,
+    /// The ledger holds at most this much; full, it takes no more, and what must stand there first is not done. Default 256 MiB,
+    /// several hundred thousand records.
+    pub ledger_max_bytes: u64,
     /// Copies of everything in a cluster: 1, 3 or 5. Default 1.
     pub replicas: u8,
     /// Let a lowered limit drop messages that are there now. Default false.
@@ -46,6 +49,7 @@ impl Default for StreamConfig {
             archive_max_age_s: 90 * 86_400,
             state_max_bytes: 256 * MIB,
             checkpoints_max_bytes: GIB + 256 * MIB,
+            ledger_max_bytes: 256 * MIB,
             replicas: 1,
             allow_data_loss: false,
         }
@@ -60,6 +64,7 @@ impl StreamConfig {
             .saturating_add(self.archive_max_bytes)
             .saturating_add(self.state_max_bytes)
             .saturating_add(self.checkpoints_max_bytes)
+            .saturating_add(self.ledger_max_bytes)
     }
 
     /// Whether a stream can have these limits.
@@ -78,7 +83,7 @@ impl StreamConfig {
         if self.max_age_s.max(self.archive_max_age_s) > 9_000_000_000 {
             return bad("stream.max_age_s", "too long");
         }
-        let sizes = [self.max_bytes, self.archive_max_bytes, self.state_max_bytes, self.checkpoints_max_bytes];
+        let sizes = [self.max_bytes, self.archive_max_bytes, self.state_max_bytes, self.checkpoints_max_bytes, self.ledger_max_bytes];
         if sizes.iter().any(|size| *size < 64 * 1024 || *size > i64::MAX as u64) {
             return bad("stream.max_bytes", "every size is at least 64 KiB");
         }
@@ -103,6 +108,8 @@ pub struct Names {
     pub state: String,
     /// The bucket of checkpoints.
     pub checkpoints: String,
+    /// The ledger's stream.
+    pub ledger: String,
     /// The bucket of leases.
     pub leases: String,
 }
@@ -119,6 +126,7 @@ impl Names {
             archive: format!("{word}_archive"),
             state: format!("{word}_state"),
             checkpoints: format!("{word}_checkpoints"),
+            ledger: format!("{word}_ledger"),
             leases: format!("{word}_leases"),
             log: word,
         })

@@ -92,7 +92,8 @@ pub(super) fn disk(config: &Config) -> Finding {
         .max_bytes
         .saturating_add(stream.archive_max_bytes)
         .saturating_add(stream.state_max_bytes)
-        .saturating_add(stream.checkpoints_max_bytes);
+        .saturating_add(stream.checkpoints_max_bytes)
+        .saturating_add(stream.ledger_max_bytes);
     let seen = format!("{} free, streams may grow to {}", bytes(free), bytes(most));
     if free < most / 10 {
         Finding::fail(NAME, seen, "make room, or lower `nats.stream.max_bytes`")

@@ -103,6 +103,7 @@ impl Server {
                 archive_max_bytes: 16 << 20,
                 state_max_bytes: 16 << 20,
                 checkpoints_max_bytes: 16 << 20,
+                ledger_max_bytes: 16 << 20,
                 ..StreamConfig::default()
             },
             ..BusConfig::default()
