@@ -7,6 +7,7 @@ mod pulse;
 mod turn;
 mod watch;
 
+use crate::audit::{Audit, SigningKey};
 use crate::config::Config;
 use crate::delivery::Receivers;
 use crate::feed::Chunk;
@@ -114,6 +115,9 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let (live, _) = broadcast::channel(LIVE);
     let (log_sender, log_receiver) = signal::channel(None::<Log>);
     let readiness = Arc::new(Readiness::default());
+    let signing_key =
+        SigningKey::of(&config.data_dir).map_err(|error| SystemError::Start(format!("the key that signs the audit log: {error}")))?;
+    let audit = Audit::new(log_receiver.clone(), Some(signing_key));
     let system = actix_system().await?;
     let shared = Shared {
         config: config.clone(),
@@ -128,7 +132,17 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         stop: stop.clone(),
     };
 
-    let state = GatewayState { log: log_receiver, slots, store: store.clone(), metrics, root, readiness: readiness.clone(), live };
+    let state = GatewayState {
+        log: log_receiver,
+        slots,
+        store: store.clone(),
+        metrics,
+        root,
+        readiness: readiness.clone(),
+        live,
+        keys: None,
+        audit: audit.clone(),
+    };
     let gateway = GatewayActor::run(&system, config.gateway.clone(), state).await.map_err(|error| SystemError::Start(error.to_string()))?;
 
     let embedded = match &config.nats.url {
@@ -151,10 +165,16 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let result = match open(&bus_config, &mut stop).await {
         Ok(Some(log)) => {
             log_sender.send_replace(Some(log.clone()));
-            tokio::select! {
+            let signing = tokio::spawn(audit.clone().sign());
+            let result = tokio::select! {
                 result = work(&shared, &log, &readiness) => result,
                 () = watch::watch(&shared, &log, &readiness, embedded.as_ref()) => Ok(()),
+            };
+            signing.abort();
+            if let Err(error) = audit.checkpoint().await {
+                tracing::warn!(%error, "the end of the audit log is not signed; the next start does it");
             }
+            result
         }
         Ok(None) => Ok(()),
         Err(error) => Err(error.into()),

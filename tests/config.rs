@@ -166,7 +166,7 @@ stream.replicas = 2
 [database]
 url = 'mysql://x'
 [gateway]
-listen = '0.0.0.0:80'
+listen = '0.0.0.0'
 body_deadline_ms = 0
 [telemetry]
 log = 'a=b=c'
@@ -184,7 +184,7 @@ slow_msec = 5
         `nats.root` in DIR/homeostat.toml (line 3): `a b` cannot be the root of subjects: use words of letters, digits, `_` and `-`, joined by dots, 64 bytes at most; write a word and the schema version, such as homeostat.v1
         `nats.stream.replicas` in DIR/homeostat.toml (line 5): it is out of bounds; 1, 3 or 5
         `database.url` in DIR/homeostat.toml (line 7): it is no address of a database; write postgres://user@host/name or sqlite:path
-        `gateway.listen` in DIR/homeostat.toml (line 9): 0.0.0.0:80 can be reached from other machines, and nobody would be asked for a key; listen on 127.0.0.1 behind a proxy that asks, or set gateway.insecure_allow_remote = true
+        `gateway.listen` in DIR/homeostat.toml (line 9): `0.0.0.0` is no address: it has no port; write for example 127.0.0.1:8080
         `telemetry.log` in DIR/homeostat.toml (line 12): error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5; write a level such as info, or filters such as homeostat=debug,async_nats=warn
         `shell.lease_patience_ms` in DIR/homeostat.toml (line 15): a standby would take over between two signs of life; make it several times `shell.lease_renew_ms`
         `gateway.body_deadline_ms` in DIR/homeostat.toml (line 10): 0 would mean that it is never done; it takes an integer of at least 1
@@ -196,8 +196,8 @@ slow_msec = 5
 
 #[test]
 fn a_setting_is_judged_with_those_that_it_depends_on() {
-    let file = "[gateway]\nlisten = '0.0.0.0:80'\n";
-    assert!(Config::load(&given(file, &[], &["gateway.insecure_allow_remote=true"]).sources).is_ok());
+    let file = "[gateway]\nlisten = '0.0.0.0'\n";
+    assert!(Config::load(&given(file, &[], &["gateway.trusted_proxies=['10.0.0.0/8']"]).sources).is_err());
     assert!(Config::load(&given(file, &[], &["gateway.listen=[::1]:80"]).sources).is_ok());
     assert!(Config::load(&given("", &[], &["nats.url=nats://a:4222,tls://b", "database.url=postgresql://u@h/n"]).sources).is_ok());
     assert!(Config::load(&given("", &[], &["nats.url=127.0.0.1:4222", "database.url=sqlite:x.db"]).sources).is_ok());

@@ -49,6 +49,9 @@ const NOT_ZERO: &[&str] = &[
     "gateway.body_deadline_ms",
     "gateway.request_deadline_ms",
     "gateway.store_deadline_ms",
+    "gateway.api_per_minute",
+    "gateway.key_per_minute",
+    "gateway.intake_mb_per_s",
     "gateway.intake_max",
     "gateway.intake_memory_mb",
     "nats.connect_timeout_ms",
@@ -132,9 +135,9 @@ fn gateway(gateway: &GatewayConfig, faults: &mut Vec<Fault>) {
     if let Err(error) = gateway.check() {
         // The error names the setting itself; here it stands before.
         let why = error.to_string();
-        let why = why.strip_prefix("gateway.listen: ").unwrap_or(&why);
+        let (key, why) = why.split_once(": ").filter(|(key, _)| key.starts_with("gateway.")).unwrap_or(("gateway.listen", &why));
         let (why, hint) = why.split_once("; ").unwrap_or((why, "write for example 127.0.0.1:8080"));
-        fault(faults, "gateway.listen", why, hint);
+        fault(faults, key, why, hint);
     }
 }
 

@@ -22,6 +22,7 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 pub struct GatewayActor {
     config: GatewayConfig,
     state: GatewayState,
+    keys_needed: bool,
     listener: Option<TcpListener>,
     started: Option<oneshot::Sender<Result<(), String>>>,
     server: Option<ServerHandle>,
@@ -46,12 +47,17 @@ impl GatewayActor {
     /// # Errors
     /// An address that cannot be used, or one beyond loopback that nobody allowed.
     pub async fn run(system: &System, config: GatewayConfig, state: GatewayState) -> Result<GatewayHandle, GatewayError> {
+        config.check()?;
         let addresses = config.addresses()?;
         let (listener, address) = bind(&addresses)?;
         let stop_deadline = Duration::from_secs(config.stop_deadline_s);
         let (started, start) = oneshot::channel();
         let (stopping, _) = watch::channel(false);
-        let actor = GatewayActor { config, state, listener: Some(listener), started: Some(started), server: None, stopping };
+        let keys_needed = config.keys_needed(address.ip());
+        if keys_needed {
+            say_what_to_do(address, &state).await;
+        }
+        let actor = GatewayActor { config, state, keys_needed, listener: Some(listener), started: Some(started), server: None, stopping };
         let actor = Actor::start_in_arbiter(system.arbiter(), |_| actor);
         match tokio::time::timeout(START_DEADLINE, start).await {
             Ok(Ok(Ok(()))) => Ok(GatewayHandle { actor, address, stop_deadline }),
@@ -78,6 +84,18 @@ impl GatewayHandle {
     }
 }
 
+/// A gateway that needs keys while there are none refuses everybody: say how the first one is made. It starts all the same, so that
+/// probes have an answer, and a key made meanwhile counts at once.
+async fn say_what_to_do(address: SocketAddr, state: &GatewayState) {
+    let any = match &state.keys {
+        Some(keys) => keys.any().await,
+        None => false,
+    };
+    if !any {
+        tracing::error!(%address, "requests need an API key, and there is none yet: make the first one with `homeostat keys bootstrap`");
+    }
+}
+
 /// The first of the addresses that can be bound.
 fn bind(addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), GatewayError> {
     let mut refused = None;
@@ -95,7 +113,7 @@ impl Actor for GatewayActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         let Some(listener) = self.listener.take() else { return context.stop() };
-        let gate = web::Data::new(Gate::new(self.config.clone(), self.state.clone(), self.stopping.subscribe()));
+        let gate = web::Data::new(Gate::new(self.config.clone(), self.state.clone(), self.keys_needed, self.stopping.subscribe()));
         let readiness = (self.state.readiness.clone(), self.state.store.clone(), self.stopping.subscribe());
         let config = &self.config;
         let server = HttpServer::new(move || App::new().app_data(gate.clone()).wrap(from_fn(layer::around)).configure(routes::configure))

@@ -1,5 +1,8 @@
 //! The table `[gateway]` of the settings.
 
+use super::auth::is_loopback;
+use super::client::ForwardedHeader;
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +14,26 @@ use std::time::Duration;
 pub struct GatewayConfig {
     /// Address and port to listen on; port 0 takes any free one.
     pub listen: String,
-    /// Listen beyond loopback although nobody is asked for a key. Whoever reaches the port can then read alerts and write telemetry.
+    /// Who needs an API key: `beyond_loopback`, everybody if the gateway listens on an address that other machines can reach; or
+    /// `always`, also those on this machine. Probes need none.
+    pub auth: AuthMode,
+    /// Ask nobody for a key although the gateway listens beyond loopback. Whoever reaches the port can then read alerts, write telemetry
+    /// and give orders: for demonstrations, and behind a proxy that asks for keys itself.
     pub insecure_allow_remote: bool,
+    /// Proxies that say truly for whom they forward a request: addresses or networks (`10.0.0.0/8`). Limits hold for that client then,
+    /// and a client from another machine needs a key even where this machine does not.
+    pub trusted_proxies: Vec<String>,
+    /// Which header those proxies write: `x-forwarded-for` or `forwarded`. No other one is believed.
+    pub forwarded_header: ForwardedHeader,
+    /// Names, beside its address and those of this machine, under which the gateway may be asked without a key. A page in a browser can
+    /// point a name of its own at this machine.
+    pub hosts: Vec<String>,
+    /// Requests to the API a minute from one source (an address, or a /64 of IPv6); then 429. Not for those who need no key.
+    pub api_per_minute: u64,
+    /// Requests to the API a minute with one key, from all sources; then 429.
+    pub key_per_minute: u64,
+    /// Telemetry a second with one key, MiB after decompression, and four times as much at once; then 503.
+    pub intake_mb_per_s: u64,
     /// Threads that serve requests.
     pub workers: usize,
     /// Connections open at once, per worker; more wait in the operating system's queue.
@@ -47,7 +68,14 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         GatewayConfig {
             listen: "127.0.0.1:8080".to_owned(),
+            auth: AuthMode::default(),
             insecure_allow_remote: false,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            hosts: Vec::new(),
+            api_per_minute: 100,
+            key_per_minute: 600,
+            intake_mb_per_s: 64,
             workers: 2,
             connections_max: 1_024,
             keep_alive_s: 75,
@@ -66,6 +94,17 @@ impl Default for GatewayConfig {
     }
 }
 
+/// Who needs an API key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Everybody, if the gateway listens on an address that other machines can reach.
+    #[default]
+    BeyondLoopback,
+    /// Everybody.
+    Always,
+}
+
 /// Settings with which the gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -77,14 +116,9 @@ pub enum GatewayError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Anybody could use it.
-    #[error(
-        "gateway.listen: {address} can be reached from other machines, and nobody would be asked for a key; listen on 127.0.0.1 behind a proxy that asks, or set gateway.insecure_allow_remote = true"
-    )]
-    Remote {
-        /// The address.
-        address: SocketAddr,
-    },
+    /// No network.
+    #[error("gateway.trusted_proxies: `{0}` is neither an address nor a network; write for example 10.0.0.7 or 10.0.0.0/8")]
+    Proxy(String),
     /// The operating system refuses the address.
     #[error("gateway.listen: {address} cannot be used: {source}; is another process using it?")]
     Bind {
@@ -105,6 +139,9 @@ impl GatewayConfig {
     /// # Errors
     /// As [`addresses`](Self::addresses).
     pub fn check(&self) -> Result<(), GatewayError> {
+        if let Some(wrong) = self.trusted_proxies.iter().find(|text| network(text).is_none()) {
+            return Err(GatewayError::Proxy(wrong.clone()));
+        }
         if self.listen.parse::<SocketAddr>().is_ok() {
             return self.addresses().map(drop);
         }
@@ -119,10 +156,21 @@ impl GatewayConfig {
         }
     }
 
-    /// The addresses to listen on, checked. A name may have several (`localhost`).
+    /// Does a request need a key, if the gateway listens there?
+    #[must_use]
+    pub fn keys_needed(&self, bound: IpAddr) -> bool {
+        self.auth == AuthMode::Always || !is_loopback(bound) && !self.insecure_allow_remote
+    }
+
+    /// The networks of the proxies; what is none is left out, [`check`](Self::check) has said so.
+    pub(super) fn proxies(&self) -> Vec<IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| network(text)).collect()
+    }
+
+    /// The addresses to listen on. A name may have several (`localhost`).
     ///
     /// # Errors
-    /// No address, or one beyond loopback that nobody allowed.
+    /// No address.
     pub fn addresses(&self) -> Result<Vec<SocketAddr>, GatewayError> {
         use std::net::ToSocketAddrs as _;
         let bad = |reason: String| GatewayError::Listen { listen: self.listen.clone(), reason };
@@ -130,14 +178,7 @@ impl GatewayConfig {
         if addresses.is_empty() {
             return Err(bad("the name has no address".to_owned()));
         }
-        let loopback = |ip: IpAddr| match ip {
-            IpAddr::V4(ip) => ip.is_loopback(),
-            IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
-        };
-        match addresses.iter().find(|address| !loopback(address.ip())) {
-            Some(&address) if !self.insecure_allow_remote => Err(GatewayError::Remote { address }),
-            _ => Ok(addresses),
-        }
+        Ok(addresses)
     }
 
     /// Is this URL (`http://127.0.0.1:8080/v1/traces`) the gateway's own, on this machine, as far as the settings tell?
@@ -174,6 +215,12 @@ impl GatewayConfig {
     }
 }
 
+/// An address or a network.
+fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical())))
+}
+
 /// Host and port of `host:port`, `[address]:port`, or either without the port.
 fn place(text: &str, usual: u16) -> (&str, u16) {
     let (host, port) = match text.rsplit_once(':') {
@@ -185,32 +232,39 @@ fn place(text: &str, usual: u16) -> (&str, u16) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn listening(listen: &str, insecure_allow_remote: bool) -> Result<Vec<SocketAddr>, GatewayError> {
-        GatewayConfig { listen: listen.to_owned(), insecure_allow_remote, ..GatewayConfig::default() }.addresses()
+    #[test]
+    fn keys_are_needed_beyond_loopback_or_when_somebody_says_so() {
+        let needed = |listen: &str, auth: AuthMode, insecure_allow_remote: bool| {
+            let config = GatewayConfig { listen: listen.to_owned(), auth, insecure_allow_remote, ..GatewayConfig::default() };
+            config.addresses().unwrap().iter().any(|address| config.keys_needed(address.ip()))
+        };
+        use AuthMode::{Always, BeyondLoopback};
+        for local in ["127.0.0.1:0", "[::1]:8080", "127.9.9.9:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!needed(local, BeyondLoopback, false) && needed(local, Always, true), "{local}");
+        }
+        for remote in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80"] {
+            assert!(
+                needed(remote, BeyondLoopback, false) && !needed(remote, BeyondLoopback, true) && needed(remote, Always, true),
+                "{remote}"
+            );
+        }
     }
 
     #[test]
-    fn beyond_loopback_only_when_somebody_said_so() {
-        for local in ["127.0.0.1:0", "[::1]:8080", "127.9.9.9:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(listening(local, false).is_ok(), "{local}");
-        }
-        for remote in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80"] {
-            assert!(matches!(listening(remote, false), Err(GatewayError::Remote { .. })), "{remote}");
-            assert!(listening(remote, true).is_ok(), "{remote}");
-        }
-        for wrong in ["", "127.0.0.1", "127.0.0.1:99999", "nowhere"] {
-            assert!(matches!(listening(wrong, true), Err(GatewayError::Listen { .. })), "{wrong}");
-        }
-        let check =
-            |listen: &str| GatewayConfig { listen: listen.to_owned(), insecure_allow_remote: false, ..GatewayConfig::default() }.check();
-        for good in ["127.0.0.1:0", "[::1]:8080", "localhost:80", "a-name.that.nobody.knows:1"] {
+    fn what_is_no_address_is_an_error() {
+        let check = |listen: &str| GatewayConfig { listen: listen.to_owned(), ..GatewayConfig::default() }.check();
+        for good in ["127.0.0.1:0", "[::1]:8080", "0.0.0.0:1", "localhost:80", "a-name.that.nobody.knows:1"] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for wrong in ["", "127.0.0.1", "127.0.0.1:99999", "http://localhost:80", "0.0.0.0:1", ":80", "::1:x"] {
+        for wrong in ["", "127.0.0.1", "127.0.0.1:99999", "http://localhost:80", ":80", "::1:x"] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
+        let proxies = |network: &str| GatewayConfig { trusted_proxies: vec![network.to_owned()], ..GatewayConfig::default() }.check();
+        assert!(["10.0.0.0/8", "10.0.0.1", "fd00::/8", "::1"].iter().all(|network| proxies(network).is_ok()));
+        assert!(["10.0.0.0/33", "proxy", ""].iter().all(|network| proxies(network).is_err()));
     }
 
     #[test]

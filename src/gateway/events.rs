@@ -2,15 +2,17 @@
 //! kinds and services mixed at will. Each event is judged for itself.
 
 use super::Gate;
+use super::auth::Caller;
 use super::body;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::publish::{Packed, context, group, pack, store};
+use super::recovery;
 use crate::clock::now_ms;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_schemas::batch::{Format, Frame};
 use homeostat_schemas::event::EventKind;
-use homeostat_schemas::{Event, UnixMs, decode_events};
+use homeostat_schemas::{Event, Scope, UnixMs, decode_events};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
@@ -54,7 +56,13 @@ impl Receipt {
 }
 
 /// Takes events.
-pub(super) async fn publish(gate: web::Data<Gate>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn publish(
+    gate: web::Data<Gate>,
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    gate.intake_open(&caller)?;
     let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
     let form = Form::of(&request)?;
     if gate.log().is_none() {
@@ -62,8 +70,20 @@ pub(super) async fn publish(gate: web::Data<Gate>, request: HttpRequest, payload
         return Err(Problem::unavailable("the bus is away; send it again"));
     }
     let body = body::read(&gate, &request, payload, gate.config.events_body_max_bytes).await?;
+    gate.intake_took(&caller, body.bytes.len());
     let mut receipt = Receipt::default();
     let mut events = read(form, &body.bytes, now_ms(), &mut receipt)?;
+    if !caller.may(Scope::CommandsWrite) {
+        // An order is an event like any other, but whoever may send telemetry may not therefore give orders.
+        let (orders, others): (Vec<_>, Vec<_>) = events.into_iter().partition(|(_, event)| matches!(event, Event::Order(_)));
+        orders.iter().for_each(|(index, _)| receipt.reject(*index, "an order needs a key with the scope commands:write"));
+        events = others;
+    }
+    for (_, event) in &events {
+        if let Event::Order(order) = event {
+            recovery::record(&gate, &caller, order).await?;
+        }
+    }
     gate.mapper.redact(events.iter_mut().map(|(_, event)| event));
     receipt.accepted = events.len() as u64;
     let mut groups = Vec::new();

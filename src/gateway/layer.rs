@@ -20,6 +20,8 @@ pub(super) async fn around(request: ServiceRequest, next: Next<impl MessageBody 
     let begun = Instant::now();
     let gate = request.app_data::<web::Data<Gate>>().cloned();
     let method = method(request.method());
+    let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     let length = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
     let mut response = if length > URI_MAX {
         request.into_response(
@@ -40,7 +42,8 @@ pub(super) async fn around(request: ServiceRequest, next: Next<impl MessageBody 
     }
     secure(response.headers_mut());
     // Its body was not read, so that nobody can tell where the next request begins: say so before the connection is closed.
-    if method == "POST" && matches!(status.as_u16(), 405 | 408 | 413..=415 | 503) {
+    let refused = matches!(status.as_u16(), 401 | 403..=405 | 408 | 413..=415 | 421 | 429 | 503);
+    if has_body && (refused || matches!(method, "GET" | "HEAD")) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if let Some(gate) = gate {

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`config`] | the settings |
 //! | [`actor`] | starting and stopping |
-//! | [`routes`] | every path, its methods and what serves it: the one list |
+//! | [`routes`] | every path, its methods, who may ask it and what serves it: the one list |
+//! | [`auth`] | keys, scopes, and who sent a request; [`client`] says from where |
+//! | [`admission`], [`limits`] | the check in front of every path, and how much anybody may ask |
 //! | [`layer`] | what holds for every request: headers, limits, deadlines, measures |
 //! | [`problem`] | errors as RFC 9457 |
 //! | [`probes`], [`readiness`] | is it alive, is it ready |
@@ -25,14 +27,18 @@
 //! - G-4 Every request ends within its deadline, and every error is a problem that says what to do and nothing of the inside.
 
 pub mod actor;
+mod admission;
 pub mod api;
+pub mod auth;
 mod body;
+pub mod client;
 pub mod config;
 pub mod drift;
 pub mod events;
 pub mod forecasts;
 mod layer;
 pub mod leaks;
+mod limits;
 pub mod openapi;
 mod probes;
 pub mod problem;
@@ -44,17 +50,23 @@ pub mod stream;
 mod traces;
 
 pub use actor::{GatewayActor, GatewayHandle};
-pub use config::{GatewayConfig, GatewayError};
+pub use auth::{Authenticate, Caller, Principal, Refusal};
+pub use config::{AuthMode, GatewayConfig, GatewayError};
 pub use readiness::{Check, Level, Readiness, Ready};
 
+use crate::audit::{Act, Audit};
 use crate::feed::Chunk;
 use crate::metrics::Metrics;
 use crate::otlp::{Mapper, ServiceSpans};
 use crate::roster::Slots;
 use crate::store::Store;
+use admission::Limits;
+use client::{Hosts, Proxies};
 use homeostat_nats::Log;
 use homeostat_schemas::Root;
+use problem::Problem;
 use publish::Ids;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, broadcast, watch};
@@ -79,6 +91,10 @@ pub struct GatewayState {
     pub readiness: Arc<Readiness>,
     /// Messages as they are read.
     pub live: broadcast::Sender<Chunk>,
+    /// Judges keys; nothing where there are none, and then nobody is let in who needs one.
+    pub keys: Option<Arc<dyn Authenticate>>,
+    /// Where everything that changes something is recorded first.
+    pub audit: Audit,
 }
 
 /// What every worker shares.
@@ -95,17 +111,29 @@ struct Gate {
     clients: Arc<Semaphore>,
     /// What each service sent over OTLP.
     services: Mutex<BTreeMap<String, ServiceSpans>>,
+    /// Whether a request needs a key.
+    keys_needed: bool,
+    /// Where requests come from.
+    forwarded: Proxies,
+    /// Under which names it answers without a key.
+    hosts: Hosts,
+    /// What everybody has used.
+    limits: Limits,
     /// Says that the process stops.
     stop: watch::Receiver<bool>,
 }
 
 impl Gate {
-    fn new(config: GatewayConfig, state: GatewayState, stop: watch::Receiver<bool>) -> Self {
+    fn new(config: GatewayConfig, state: GatewayState, keys_needed: bool, stop: watch::Receiver<bool>) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
         Gate {
             intake: permits(config.intake_max),
             memory: permits(config.intake_memory_mb.saturating_mul(1024)),
             clients: permits(config.stream_clients_max),
+            keys_needed,
+            forwarded: Proxies::new(&config),
+            hosts: Hosts::new(&config),
+            limits: Limits::default(),
             config,
             state,
             mapper: Mapper::default(),
@@ -117,6 +145,22 @@ impl Gate {
 
     fn log(&self) -> Option<Log> {
         self.state.log.borrow().clone()
+    }
+
+    /// Records what is about to be done. Only behind it may it be done.
+    ///
+    /// # Errors
+    /// 503: it could not be recorded, so it is not done.
+    async fn audit(&self, caller: &Caller, action: &str, target: &str, detail: Value) -> Result<(), Problem> {
+        let by = caller.name();
+        let act = Act { action, target, by: &by, source: Some(caller.source), detail };
+        match self.state.audit.record(act).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, action, "nothing was done, because it could not be recorded in the audit log");
+                Err(Problem::unavailable("it cannot be recorded in the audit log now, so it is not done; send it again"))
+            }
+        }
     }
 
     /// Adds up what services sent; beyond the limit new ones are not counted, and nothing depends on it but a hint.

@@ -8,7 +8,7 @@ use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
 use super::recovery::{OrderReceipt, OrderRequest};
-use super::routes::{ENDPOINTS, Verb};
+use super::routes::{Access, ENDPOINTS, Verb};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
 use homeostat_actors::breaker::BreakerView;
@@ -18,7 +18,7 @@ use homeostat_actors::health::ServiceView;
 use homeostat_actors::leak::LeakView;
 use homeostat_actors::query::QueryRow;
 use homeostat_actors::recovery::RecoveryView;
-use homeostat_schemas::{Alert, Command, Event, Outcome};
+use homeostat_schemas::{Alert, Command, Event, Outcome, Scope};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -39,17 +39,19 @@ pub fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in ENDPOINTS {
         let mut operation = operation(endpoint.path, &mut generator);
-        operation["operationId"] = json!(operation_id(endpoint.path));
+        operation["operationId"] = json!(operation_id(endpoint.path, endpoint.verb));
         let mut parameters = in_path(endpoint.path);
         parameters.extend(operation["parameters"].as_array().cloned().unwrap_or_default());
         operation["parameters"] = Value::Array(parameters);
         let problem = generator.subschema_for::<ProblemBody>();
-        operation["responses"]["default"] = answer("What is wrong, and what to do about it", PROBLEM_JSON, problem);
-        let verb = match endpoint.verb {
-            Verb::Get => "get",
-            Verb::Post => "post",
-        };
-        paths.insert(endpoint.path.to_owned(), json!({ verb: operation }));
+        operation["responses"]["default"] = answer("What is wrong, and what to do about it", PROBLEM_JSON, &problem);
+        operation["security"] = security(endpoint.access);
+        if let Access::Needs(scope) = endpoint.access {
+            operation["responses"]["401"] = json!({ "$ref": "#/components/responses/Unauthorized" });
+            operation["responses"]["403"] = answer(&format!("The key has not the scope {scope}"), PROBLEM_JSON, &problem);
+        }
+        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        path[endpoint.verb.name()] = operation;
     }
     json!({
         "openapi": "3.1.1",
@@ -67,7 +69,19 @@ pub fn document() -> Value {
             { "name": "api", "description": "What was found, and what is done about it" },
         ],
         "paths": paths,
-        "components": { "schemas": generator.take_definitions(true) },
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "hst_…",
+                    "description": "An API key. On loopback none is needed unless gateway.auth = \"always\"." },
+                "header": { "type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in a header of its own." },
+            },
+            "responses": { "Unauthorized": {
+                "description": "No key, or none that counts: the same whatever was wrong with it",
+                "headers": { "WWW-Authenticate": { "schema": { "type": "string" } } },
+                "content": { PROBLEM_JSON: { "schema": { "$ref": "#/components/schemas/ProblemBody" } } },
+            } },
+        },
     })
 }
 
@@ -278,10 +292,22 @@ fn in_path(path: &str) -> Vec<Value> {
     names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect()
 }
 
-/// `/api/v1/alerts/{id}` is `api_v1_alerts_id`.
-fn operation_id(path: &str) -> String {
+/// GET `/api/v1/alerts/{id}` is `api_v1_alerts_id`, POST on the same path `post_api_v1_alerts_id`.
+fn operation_id(path: &str, verb: Verb) -> String {
+    let several = ENDPOINTS.iter().filter(|endpoint| endpoint.path == path).count() > 1;
     let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("_")
+    let verb = (several && verb != Verb::Get).then(|| verb.name());
+    verb.into_iter().chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// What a request needs, in the words of OpenAPI: either header, with the scope; or nothing as well.
+fn security(access: Access) -> Value {
+    let either = |scope: Scope| vec![json!({ "bearer": [scope.name()] }), json!({ "header": [scope.name()] })];
+    match access {
+        Access::Open => json!([]),
+        Access::Brief(scope) => Value::Array([vec![json!({})], either(scope)].concat()),
+        Access::Needs(scope) => Value::Array(either(scope)),
+    }
 }
 
 #[cfg(test)]
@@ -296,8 +322,9 @@ mod tests {
         let described: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(described, ENDPOINTS.iter().map(|endpoint| endpoint.path).collect());
         for (path, item) in document["paths"].as_object().unwrap() {
-            let operation = item.get("get").or(item.get("post")).unwrap();
-            assert!(operation["summary"].is_string() && operation["responses"].as_object().unwrap().len() > 1, "{path}");
+            for (verb, operation) in item.as_object().unwrap() {
+                assert!(operation["summary"].is_string() && operation["responses"].as_object().unwrap().len() > 1, "{verb} {path}");
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! Probes: is the process alive, is it ready, is a watched service ready. And what Prometheus scrapes.
 
 use super::Gate;
+use super::auth::Caller;
 use super::problem::Problem;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::health::{Level, ServiceView};
+use homeostat_schemas::Scope;
 use homeostat_schemas::event::SERVICE_MAX;
 use homeostat_schemas::time::rfc3339;
 use serde_json::{Map, Value, json};
@@ -20,18 +22,23 @@ pub(super) async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ok\n")
 }
 
-/// `/readyz`: may requests be sent here? Only the status, unless `?verbose` asks for more.
-pub(super) async fn readyz(gate: web::Data<Gate>, request: HttpRequest) -> HttpResponse {
+/// `/readyz`: may requests be sent here? Only the status, unless `?verbose` asks for more and whoever asks may know it.
+pub(super) async fn readyz(gate: web::Data<Gate>, caller: Caller, request: HttpRequest) -> HttpResponse {
     let ready = gate.state.readiness.ready();
     let status = if ready.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if has(&request, "verbose") {
+    if has(&request, "verbose") && caller.may(Scope::Probe) {
         return HttpResponse::build(status).json(ready);
     }
     HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(if ready.is_ready() { "ready\n" } else { "not ready\n" })
 }
 
-/// `/readyz/{service}`: what the health mind says of a watched service.
-pub(super) async fn service(gate: web::Data<Gate>, request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+/// `/readyz/{service}`: what the health mind says of a watched service; without the scope, only whether it is ready.
+pub(super) async fn service(
+    gate: web::Data<Gate>,
+    caller: Caller,
+    request: HttpRequest,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     let unknown = || Problem::not_found("no service of that name is watched");
     if name.len() > SERVICE_MAX {
         return Err(unknown());
@@ -40,6 +47,13 @@ pub(super) async fn service(gate: web::Data<Gate>, request: HttpRequest, name: w
     let view = view.ok_or_else(|| Problem::unavailable("the health actor is not running here; ask again"))?;
     let service = view.services.get(name.as_str()).ok_or_else(unknown)?;
     let status = StatusCode::from_u16(service.verdict.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if !caller.may(Scope::Probe) {
+        return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(if status.is_success() {
+            "ready\n"
+        } else {
+            "not ready\n"
+        }));
+    }
     if accepts(&request, HEALTH_JSON) {
         return Ok(HttpResponse::build(status).content_type(HEALTH_JSON).body(health_json(&name, service).to_string()));
     }

@@ -3,6 +3,7 @@
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
+use homeostat_schemas::Scope;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ pub struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     allow: Option<String>,
+    retry_after_s: Option<u64>,
 }
 
 /// The body of a problem.
@@ -40,7 +42,8 @@ impl Problem {
     /// A problem with a word of explanation.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { status, detail: detail.into(), allow: None }
+        let retry_after_s = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S);
+        Problem { status, detail: detail.into(), allow: None, retry_after_s }
     }
 
     /// 400.
@@ -56,6 +59,27 @@ impl Problem {
     /// 415.
     pub(super) fn unsupported(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// 401, the same whatever was wrong.
+    pub(super) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "a valid API key is needed here, in the header Authorization: Bearer")
+    }
+
+    /// 403.
+    pub(super) fn forbidden(scope: Scope) -> Self {
+        Self::new(StatusCode::FORBIDDEN, format!("this key has not the scope {scope}"))
+    }
+
+    /// 429, with `Retry-After`.
+    pub(super) fn too_many(after_s: u64) -> Self {
+        let detail = format!("too many requests; ask again in {after_s} s");
+        Problem { retry_after_s: Some(after_s), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// 503, with the time after which it is worth trying again.
+    pub(super) fn busy(detail: impl Into<Cow<'static, str>>, after_s: u64) -> Self {
+        Problem { retry_after_s: Some(after_s), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
     /// 503, with `Retry-After`.
@@ -90,8 +114,11 @@ impl Problem {
         headers.into_iter().for_each(|header| {
             answer.insert_header(header);
         });
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+        if let Some(after_s) = self.retry_after_s {
+            answer.insert_header((header::RETRY_AFTER, after_s));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"homeostat\""));
         }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             answer.insert_header((header::ALLOW, allow));

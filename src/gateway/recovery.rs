@@ -4,21 +4,19 @@
 
 use super::Gate;
 use super::api::SOURCE;
+use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
 use super::publish::{context, group, pack, store};
 use crate::clock::now_ms;
-use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::recovery::order;
 use homeostat_schemas::Event;
 use homeostat_schemas::event::{Order, SERVICE_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-/// Largest order, bytes.
-const BODY_MAX: usize = 16 * 1024;
 /// Longest name, target or reason, bytes.
 const TEXT_MAX: usize = 512;
 /// The service that orders are filed under when they are about none.
@@ -93,22 +91,16 @@ pub(super) async fn view(gate: web::Data<Gate>) -> Result<HttpResponse, Problem>
 }
 
 /// `/api/v1/recovery/orders`
-pub(super) async fn take(gate: web::Data<Gate>, request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    // A page in somebody's browser can send other types without asking; this one it cannot.
-    let json = |value: &str| value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
-    if !request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json) {
-        return Err(Problem::unsupported("Content-Type: send application/json"));
-    }
-    let body = body::read(&gate, &request, payload, BODY_MAX).await?;
-    let asked: OrderRequest = serde_json::from_slice(&body.bytes).map_err(|error| {
-        Problem::bad_request(format!(
-            "the body is no order, see line {} column {}; /api/v1/openapi.json says how one looks",
-            error.line(),
-            error.column()
-        ))
-    })?;
+pub(super) async fn take(
+    gate: web::Data<Gate>,
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let asked: OrderRequest = body::json(&gate, &request, payload, "an order").await?;
     let order = asked.event(now_ms())?;
     let receipt = OrderReceipt { action: order.action.clone(), target: order.target.clone(), see: "/api/v1/recovery" };
+    record(&gate, &caller, &order).await?;
     let mut groups = Vec::new();
     group(&mut groups, Event::from(order));
     let id = match request.headers().get("idempotency-key") {
@@ -121,11 +113,16 @@ pub(super) async fn take(gate: web::Data<Gate>, request: HttpRequest, payload: w
     Ok(HttpResponse::Accepted().json(receipt))
 }
 
+/// Puts an order into the audit log, before it is one.
+pub(super) async fn record(gate: &Gate, caller: &Caller, order: &Order) -> Result<(), Problem> {
+    let detail = json!({ "service": order.service, "by": order.by, "reason": order.reason, "args": order.args });
+    gate.audit(caller, &format!("order.{}", order.action), &order.target, detail).await
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use serde_json::json;
 
     fn event(body: Value) -> Result<Order, String> {
         let request: OrderRequest = serde_json::from_value(body).map_err(|error| error.to_string())?;

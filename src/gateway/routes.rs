@@ -1,11 +1,13 @@
-//! Every path, its method and what serves it. The description in [`super::openapi`] and the labels of the metrics are made from
-//! this list too, so that there is no other.
+//! Every path, its method, who may ask it and what serves it. The description in [`super::openapi`] and the labels of the metrics are
+//! made from this list too, so that there is no other.
 
 use super::problem::{Problem, no_route};
-use super::{api, drift, events, forecasts, leaks, openapi, probes, recovery, stream, traces};
+use super::{admission, api, drift, events, forecasts, leaks, openapi, probes, recovery, stream, traces};
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpRequest, Responder, guard};
+use actix_web::{HttpRequest, Route, guard};
+use homeostat_schemas::Scope;
 
 /// How a path is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,10 @@ pub enum Verb {
     Get,
     /// POST.
     Post,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
 }
 
 impl Verb {
@@ -23,63 +29,125 @@ impl Verb {
         match self {
             Verb::Get => &[Method::GET, Method::HEAD],
             Verb::Post => &[Method::POST],
+            Verb::Put => &[Method::PUT],
+            Verb::Delete => &[Method::DELETE],
+        }
+    }
+
+    /// Its name in the description.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::Post => "post",
+            Verb::Put => "put",
+            Verb::Delete => "delete",
         }
     }
 }
 
-/// One path.
+/// Who may ask a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, and it says the same to all.
+    Open,
+    /// Everybody hears the status; whoever has the scope also hears why.
+    Brief(Scope),
+    /// Whoever has the scope.
+    Needs(Scope),
+}
+
+impl Access {
+    /// May it be asked without a key?
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Access::Needs(_))
+    }
+}
+
+/// One path, asked in one way.
 pub struct Endpoint {
     /// Its template.
     pub path: &'static str,
     /// How it is asked.
     pub verb: Verb,
-    serve: fn(&Endpoint, &mut ServiceConfig),
+    /// Who may.
+    pub access: Access,
+    serve: fn() -> Route,
 }
 
-/// All paths, in the order of the documentation.
+use Access::{Brief, Needs, Open};
+use Verb::{Get, Post};
+
+/// All paths, in the order of the documentation. One path may be asked in several ways: those stand beside each other.
 pub const ENDPOINTS: &[Endpoint] = &[
-    Endpoint { path: "/livez", verb: Verb::Get, serve: |this, app| this.serve(app, probes::livez) },
-    Endpoint { path: "/health/liveness", verb: Verb::Get, serve: |this, app| this.serve(app, probes::livez) },
-    Endpoint { path: "/readyz", verb: Verb::Get, serve: |this, app| this.serve(app, probes::readyz) },
-    Endpoint { path: "/healthz", verb: Verb::Get, serve: |this, app| this.serve(app, probes::readyz) },
-    Endpoint { path: "/health/readiness", verb: Verb::Get, serve: |this, app| this.serve(app, probes::readyz) },
-    Endpoint { path: "/readyz/{service}", verb: Verb::Get, serve: |this, app| this.serve(app, probes::service) },
-    Endpoint { path: "/metrics", verb: Verb::Get, serve: |this, app| this.serve(app, probes::metrics) },
-    Endpoint { path: "/v1/traces", verb: Verb::Post, serve: |this, app| this.serve(app, traces::export) },
-    Endpoint { path: "/v1/events", verb: Verb::Post, serve: |this, app| this.serve(app, events::publish) },
-    Endpoint { path: "/api/v1/status", verb: Verb::Get, serve: |this, app| this.serve(app, api::status) },
-    Endpoint { path: "/api/v1/alerts", verb: Verb::Get, serve: |this, app| this.serve(app, api::alerts) },
-    Endpoint { path: "/api/v1/alerts/{id}", verb: Verb::Get, serve: |this, app| this.serve(app, api::alert) },
-    Endpoint { path: "/api/v1/commands", verb: Verb::Get, serve: |this, app| this.serve(app, api::commands) },
-    Endpoint { path: "/api/v1/queries", verb: Verb::Get, serve: |this, app| this.serve(app, api::queries) },
-    Endpoint { path: "/api/v1/breakers", verb: Verb::Get, serve: |this, app| this.serve(app, api::breakers) },
-    Endpoint { path: "/api/v1/drift", verb: Verb::Get, serve: |this, app| this.serve(app, drift::drift) },
-    Endpoint { path: "/api/v1/forecasts", verb: Verb::Get, serve: |this, app| this.serve(app, forecasts::forecasts) },
-    Endpoint { path: "/api/v1/leaks", verb: Verb::Get, serve: |this, app| this.serve(app, leaks::leaks) },
-    Endpoint { path: "/api/v1/recovery", verb: Verb::Get, serve: |this, app| this.serve(app, recovery::view) },
-    Endpoint { path: "/api/v1/recovery/orders", verb: Verb::Post, serve: |this, app| this.serve(app, recovery::take) },
-    Endpoint { path: "/api/v1/stream", verb: Verb::Get, serve: |this, app| this.serve(app, stream::events) },
-    Endpoint { path: "/api/v1/openapi.json", verb: Verb::Get, serve: |this, app| this.serve(app, openapi::serve) },
+    Endpoint { path: "/livez", verb: Get, access: Open, serve: || web::to(probes::livez) },
+    Endpoint { path: "/health/liveness", verb: Get, access: Open, serve: || web::to(probes::livez) },
+    Endpoint { path: "/readyz", verb: Get, access: Brief(Scope::Probe), serve: || web::to(probes::readyz) },
+    Endpoint { path: "/healthz", verb: Get, access: Brief(Scope::Probe), serve: || web::to(probes::readyz) },
+    Endpoint { path: "/health/readiness", verb: Get, access: Brief(Scope::Probe), serve: || web::to(probes::readyz) },
+    Endpoint { path: "/readyz/{service}", verb: Get, access: Brief(Scope::Probe), serve: || web::to(probes::service) },
+    Endpoint { path: "/metrics", verb: Get, access: Needs(Scope::Metrics), serve: || web::to(probes::metrics) },
+    Endpoint { path: "/v1/traces", verb: Post, access: Needs(Scope::TelemetryWrite), serve: || web::to(traces::export) },
+    Endpoint { path: "/v1/events", verb: Post, access: Needs(Scope::TelemetryWrite), serve: || web::to(events::publish) },
+    Endpoint { path: "/api/v1/status", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::status) },
+    Endpoint { path: "/api/v1/alerts", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(api::alerts) },
+    Endpoint { path: "/api/v1/alerts/{id}", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(api::alert) },
+    Endpoint { path: "/api/v1/commands", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::commands) },
+    Endpoint { path: "/api/v1/queries", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::queries) },
+    Endpoint { path: "/api/v1/breakers", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::breakers) },
+    Endpoint { path: "/api/v1/drift", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(drift::drift) },
+    Endpoint { path: "/api/v1/forecasts", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(forecasts::forecasts) },
+    Endpoint { path: "/api/v1/leaks", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(leaks::leaks) },
+    Endpoint { path: "/api/v1/recovery", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(recovery::view) },
+    Endpoint { path: "/api/v1/recovery/orders", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(recovery::take) },
+    Endpoint { path: "/api/v1/stream", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(stream::events) },
+    Endpoint { path: "/api/v1/openapi.json", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(openapi::serve) },
 ];
 
-impl Endpoint {
-    fn serve<F, Args>(&self, app: &mut ServiceConfig, handler: F)
-    where
-        F: Handler<Args>,
-        Args: FromRequest + 'static,
-        F::Output: Responder + 'static,
-    {
-        let verb = self.verb;
-        let asked = guard::fn_guard(move |context| verb.methods().contains(&context.head().method));
-        let otherwise = move |_: HttpRequest| async move { Err::<&str, _>(Problem::method_not_allowed(verb.methods())) };
-        app.service(web::resource(self.path).route(web::route().guard(asked).to(handler)).default_service(web::to(otherwise)));
-    }
+/// The paths, each with all the ways to ask it.
+pub(super) fn paths() -> impl Iterator<Item = &'static [Endpoint]> {
+    ENDPOINTS.chunk_by(|one, next| one.path == next.path)
 }
 
 /// Puts all paths into an application.
 pub(super) fn configure(app: &mut ServiceConfig) {
-    for endpoint in ENDPOINTS {
-        (endpoint.serve)(endpoint, app);
+    for ways in paths() {
+        let allowed: Vec<Method> = ways.iter().flat_map(|endpoint| endpoint.verb.methods()).cloned().collect();
+        let mut resource = web::resource(ways[0].path);
+        for endpoint in ways {
+            let verb = endpoint.verb;
+            let asked = guard::fn_guard(move |context| verb.methods().contains(&context.head().method));
+            resource = resource.route((endpoint.serve)().guard(asked));
+        }
+        let otherwise = move |_: HttpRequest| {
+            let problem = Problem::method_not_allowed(&allowed);
+            async move { Err::<&str, _>(problem) }
+        };
+        let resource = resource.default_service(web::to(otherwise));
+        app.service(resource.wrap(from_fn(move |request, next| admission::pass(ways, request, next))));
     }
-    app.default_service(web::to(no_route));
+    app.default_service(web::to(no_route).wrap(from_fn(|request, next| admission::pass(&[], request, next))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_ways_of_a_path_stand_beside_each_other_and_are_all_different() {
+        let distinct: BTreeSet<&str> = ENDPOINTS.iter().map(|endpoint| endpoint.path).collect();
+        assert_eq!(paths().count(), distinct.len());
+        for ways in paths() {
+            let verbs: BTreeSet<&str> = ways.iter().map(|endpoint| endpoint.verb.name()).collect();
+            assert_eq!(verbs.len(), ways.len(), "{}", ways[0].path);
+        }
+    }
+
+    #[test]
+    fn only_probes_are_open() {
+        let open: Vec<&str> = ENDPOINTS.iter().filter(|endpoint| endpoint.access.is_open()).map(|endpoint| endpoint.path).collect();
+        assert_eq!(open, ["/livez", "/health/liveness", "/readyz", "/healthz", "/health/readiness", "/readyz/{service}"]);
+    }
 }

@@ -4,6 +4,7 @@
 //! `Retry-After` for what should come again; the body of an error is a `google.rpc.Status` in the encoding of the request.
 
 use super::Gate;
+use super::auth::Caller;
 use super::body::{self, Body};
 use super::problem::Problem;
 use super::publish::{Packed, context, pack, store};
@@ -19,7 +20,7 @@ use homeostat_schemas::TraceContext;
 const INLINE_MAX: usize = 256 * 1024;
 
 /// Takes an export request.
-pub(super) async fn export(gate: web::Data<Gate>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+pub(super) async fn export(gate: web::Data<Gate>, caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(encoding) = content_type.and_then(Encoding::of) else {
         // In which encoding an exporter wants to hear that its own is unknown, nobody knows.
@@ -27,7 +28,7 @@ pub(super) async fn export(gate: web::Data<Gate>, request: HttpRequest, payload:
             "Content-Type: send application/x-protobuf or application/json",
         ));
     };
-    match take(gate, &request, payload, encoding).await {
+    match take(gate, &caller, &request, payload, encoding).await {
         Ok((rejected, reason)) => {
             HttpResponse::Ok().content_type(encoding.content_type()).body(answer::response(encoding, rejected, &reason))
         }
@@ -35,13 +36,21 @@ pub(super) async fn export(gate: web::Data<Gate>, request: HttpRequest, payload:
     }
 }
 
-async fn take(gate: web::Data<Gate>, request: &HttpRequest, payload: web::Payload, encoding: Encoding) -> Result<(u64, String), Problem> {
+async fn take(
+    gate: web::Data<Gate>,
+    caller: &Caller,
+    request: &HttpRequest,
+    payload: web::Payload,
+    encoding: Encoding,
+) -> Result<(u64, String), Problem> {
+    gate.intake_open(caller)?;
     let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
     if gate.log().is_none() {
         gate.count("otlp", "unavailable", 1);
         return Err(Problem::unavailable("the bus is away; send it again"));
     }
     let body = body::read(&gate, request, payload, gate.config.otlp_body_max_bytes).await?;
+    gate.intake_took(caller, body.bytes.len());
     let context = context(request);
     let (mapped, messages) = if body.bytes.len() <= INLINE_MAX {
         digest(&gate, encoding, &body, &context)

@@ -1,9 +1,10 @@
 //! A gateway with everything it needs, on free ports, in a directory of its own.
 
 use super::client::Client;
+use homeostat::audit::{Audit, SigningKey};
 use homeostat::config::DatabaseConfig;
 use homeostat::feed::{Chunk, decode};
-use homeostat::gateway::{GatewayActor, GatewayConfig, GatewayHandle, GatewayState, Readiness};
+use homeostat::gateway::{AuthMode, Authenticate, GatewayActor, GatewayConfig, GatewayHandle, GatewayState, Readiness};
 use homeostat::metrics::Metrics;
 use homeostat::roster::Slots;
 use homeostat::store::Store;
@@ -30,15 +31,23 @@ pub struct House {
 impl House {
     /// Without a bus.
     pub fn alone(change: impl FnOnce(&mut GatewayConfig)) -> House {
-        House::build(false, change)
+        House::build(false, None, change)
     }
 
     /// With a bus of its own.
     pub fn with_bus(change: impl FnOnce(&mut GatewayConfig)) -> House {
-        House::build(true, change)
+        House::build(true, None, change)
     }
 
-    fn build(bus: bool, change: impl FnOnce(&mut GatewayConfig)) -> House {
+    /// One that asks everybody for a key, and knows these.
+    pub fn with_keys(bus: bool, keys: impl Authenticate + 'static, change: impl FnOnce(&mut GatewayConfig)) -> House {
+        House::build(bus, Some(Arc::new(keys)), |config| {
+            config.auth = AuthMode::Always;
+            change(config);
+        })
+    }
+
+    fn build(bus: bool, keys: Option<Arc<dyn Authenticate>>, change: impl FnOnce(&mut GatewayConfig)) -> House {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let (embedded, log) = if bus {
@@ -63,6 +72,7 @@ impl House {
         readiness.bus(bus);
         let gateway = runtime.block_on(async {
             let store = Store::connect(&DatabaseConfig::default(), dir.path()).await.unwrap();
+            let log_watch = log_receiver.clone();
             let state = GatewayState {
                 log: log_receiver,
                 slots: slots.clone(),
@@ -71,6 +81,8 @@ impl House {
                 root: Root::default(),
                 readiness: readiness.clone(),
                 live: live.clone(),
+                keys,
+                audit: Audit::new(log_watch, Some(SigningKey::draw())),
             };
             GatewayActor::run(&system, config, state).await.unwrap()
         });
