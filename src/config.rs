@@ -49,6 +49,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The applications' PostgreSQL, whose planner is asked before an index is advised.
     pub planner: crate::planner::PlannerConfig,
+    /// The key that signs alerts and commands, and the keys that are trusted.
+    pub signing: crate::signing::SigningConfig,
     /// HTTP: probes, intake, API.
     pub gateway: crate::gateway::GatewayConfig,
     /// Where alerts are sent beside the bus.
@@ -69,6 +71,7 @@ impl Default for Config {
             nats: NatsConfig::default(),
             database: DatabaseConfig::default(),
             planner: crate::planner::PlannerConfig::default(),
+            signing: crate::signing::SigningConfig::default(),
             gateway: crate::gateway::GatewayConfig::default(),
             delivery: crate::delivery::DeliveryConfig::default(),
             telemetry: crate::telemetry::TelemetryConfig::default(),

@@ -12,6 +12,7 @@
 //! | [`shell`] | the one actix actor that carries every mind; [`supervise`] brings it back |
 //! | [`feed`] | the one reader of the log, and its distribution to the shells |
 //! | [`outputs`] | from what a mind decides to what stands on the bus |
+//! | [`signing`] | the key that signs alerts and commands |
 //! | [`replay`] | the minds over recorded events |
 //! | [`hands`] | I/O on a mind's behalf |
 //! | [`planner`] | a PostgreSQL's planner, asked about indexes that do not exist |
@@ -43,6 +44,7 @@ pub mod replay;
 pub mod roster;
 pub mod settings;
 pub mod shell;
+pub mod signing;
 pub mod simulate;
 pub mod store;
 pub mod supervise;

@@ -1,5 +1,6 @@
 //! From what a mind decides to what stands on the bus.
 
+use crate::signing::Signing;
 use homeostat_actors::core::{Announcement, Effect, Output};
 use homeostat_nats::Message;
 use homeostat_schemas::batch::DecodeError;
@@ -44,9 +45,9 @@ fn json(word: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(word).unwrap_or_default()
 }
 
-/// The message of an output. `trace` is the context that its reader continues.
+/// The message of an output. `trace` is the context that its reader continues. Alerts and commands are signed.
 #[must_use]
-pub fn message(root: &Root, output: &Output, trace: Option<&str>) -> Option<Message> {
+pub fn message(root: &Root, output: &Output, trace: Option<&str>, signing: &Signing) -> Option<Message> {
     let wire = wire(&output.effect)?;
     let identity = output.identity.as_ref()?;
     let mut message = Message::new(root.subject(&wire.subject), wire.body);
@@ -55,6 +56,7 @@ pub fn message(root: &Root, output: &Output, trace: Option<&str>) -> Option<Mess
         Effect::Command(command) => Some((format!("command.{}", command.action), &command.service, command.issued_ms)),
         Effect::Ask(_) | Effect::Announce(_) => None,
     };
+    let signed = ty.is_some();
     match ty {
         Some((ty, service, at)) => {
             for (name, value) in cloudevents_headers(&identity.to_string(), &ty, &source(&identity.actor), &header_safe(service), at) {
@@ -63,10 +65,11 @@ pub fn message(root: &Root, output: &Output, trace: Option<&str>) -> Option<Mess
         }
         None => message = message.with("content-type", homeostat_schemas::batch::JSON),
     }
-    Some(match trace {
+    let message = match trace {
         Some(trace) => message.with("traceparent", trace),
         None => message,
-    })
+    };
+    Some(if signed { signing.sign(message) } else { message })
 }
 
 /// The message of an announcement (core NATS, not in the log).
@@ -120,6 +123,8 @@ fn header_safe(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signing::SigningConfig;
+    use homeostat_schemas::signature::{Signed, Signers};
     use homeostat_schemas::{Alert, Identity};
 
     #[test]
@@ -127,7 +132,13 @@ mod tests {
         let alert = Alert { id: "k-query-0-7-0".into(), rule: "query.slow".into(), service: "web\r\nshop".into(), ..Alert::default() };
         let identity = Identity { incarnation: "k".into(), actor: "query".into(), partition: 0, position: 7, index: 0 };
         let output = Output { identity: Some(identity), effect: Effect::Alert(Box::new(alert)), traceparent: None };
-        let message = message(&Root::default(), &output, None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let signing = Signing::open(&SigningConfig::default(), dir.path()).unwrap();
+        let message =
+            message(&Root::default(), &output, Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), &signing).unwrap();
+        let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let trusted = Signers::new([signing.public()]).unwrap();
+        assert!(trusted.verify(&Signed::of(&message.subject, headers, &message.payload)).is_good());
         assert_eq!(message.subject, "homeostat.v1.alert.query.slow.web=0D=0Ashop");
         let header = |name: &str| message.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         assert_eq!(header("ce-id"), Some("k-query-0-7-0"));

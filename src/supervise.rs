@@ -17,6 +17,7 @@ use crate::metrics::{ActorLabel, Metrics};
 use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
 use crate::shell::{Look, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
+use crate::signing::Signing;
 use crate::suspect::Suspect;
 use crate::system::told;
 use crate::telemetry::Spans;
@@ -59,6 +60,8 @@ pub struct Common {
     pub suspects: PathBuf,
     /// Traces.
     pub spans: Spans,
+    /// The key that signs alerts and commands.
+    pub signing: Signing,
     /// Set when all is to end.
     pub stop: watch::Receiver<bool>,
     /// Whether outputs are fenced; off only to prove that the fence matters.
@@ -333,7 +336,7 @@ impl<C: Core> Keeper<C> {
             if let Effect::Announce(announcement) = &output.effect {
                 announcements.push(outputs::announcement(&self.common.root, announcement));
             } else if let (Some(identity), Some(message)) =
-                (&output.identity, outputs::message(&self.common.root, output, trace.as_deref()))
+                (&output.identity, outputs::message(&self.common.root, output, trace.as_deref(), &self.common.signing))
             {
                 outputs.push(Output { identity: homeostat_nats::Identity { position: identity.position, index: identity.index }, message });
             }

@@ -15,6 +15,7 @@ use crate::gateway::{GatewayActor, GatewayState, Readiness};
 use crate::metrics::Metrics;
 use crate::roster::Slots;
 use crate::settings::InForceError;
+use crate::signing::Signing;
 use crate::store::Store;
 use crate::telemetry::Spans;
 use actix::System;
@@ -80,6 +81,8 @@ pub struct Where {
     pub database: String,
     /// The data directory.
     pub data_dir: String,
+    /// The public key that signs alerts and commands.
+    pub signer: String,
 }
 
 /// What all parts share.
@@ -92,6 +95,7 @@ struct Shared {
     store: Store,
     metrics: Arc<Metrics>,
     spans: Spans,
+    signing: Signing,
     receivers: Receivers,
     live: broadcast::Sender<Chunk>,
     stop: signal::Receiver<bool>,
@@ -107,6 +111,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let data_dir = config.data_dir.display().to_string();
     std::fs::create_dir_all(&config.data_dir).map_err(|source| SystemError::DataDir { path: data_dir.clone(), source })?;
     let _lock = lock(&config.data_dir)?;
+    let signing = Signing::open(&config.signing, &config.data_dir).map_err(|error| SystemError::Start(error.to_string()))?;
     let spans = Spans::new(&config.telemetry, root.as_str()).map_err(|error| SystemError::Start(error.to_string()))?;
     let receivers = Receivers::new(&config.delivery).map_err(|error| SystemError::Start(error.to_string()))?;
     let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| SystemError::Start(error.to_string()))?;
@@ -127,6 +132,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         store: store.clone(),
         metrics: metrics.clone(),
         spans: spans.clone(),
+        signing: signing.clone(),
         receivers,
         live: live.clone(),
         stop: stop.clone(),
@@ -160,17 +166,20 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         embedded: embedded.is_some(),
         database: store.public_url(),
         data_dir,
+        signer: signing.public().to_owned(),
     });
 
     let result = match open(&bus_config, &mut stop).await {
         Ok(Some(log)) => {
             log_sender.send_replace(Some(log.clone()));
-            let signing = tokio::spawn(audit.clone().sign());
+            let checkpoints = tokio::spawn(audit.clone().sign());
+            let told = tokio::spawn(signing.answer(log.bus().clone(), shared.root.clone()));
             let result = tokio::select! {
                 result = work(&shared, &log, &readiness) => result,
                 () = watch::watch(&shared, &log, &readiness, embedded.as_ref()) => Ok(()),
             };
-            signing.abort();
+            told.abort();
+            checkpoints.abort();
             if let Err(error) = audit.checkpoint().await {
                 tracing::warn!(%error, "the end of the audit log is not signed; the next start does it");
             }

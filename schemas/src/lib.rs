@@ -12,6 +12,7 @@
 //! | [`subject`] | where on the bus each of them lives |
 //! | [`envelope`] | headers, identities, trace context; from bytes to words |
 //! | [`batch`] | one message of telemetry into events, each judged on its own |
+//! | [`signature`] | who said an alert or a command |
 //! | [`time`] | log time |
 //!
 //! JSON Schema and AsyncAPI documents in `json/` and `asyncapi.yaml` are generated from these types.
@@ -26,6 +27,7 @@ pub mod event;
 pub mod key;
 pub mod outcome;
 pub mod rule;
+pub mod signature;
 pub mod subject;
 pub mod time;
 

@@ -64,6 +64,12 @@ impl Root {
         format!("{}.admission.{}.{}", self.0, Token(service), Token(peer))
     }
 
+    /// Where a client on the same machine may ask which keys sign alerts and commands (core NATS request, not in the log).
+    #[must_use]
+    pub fn signers(&self) -> String {
+        format!("{}.signers", self.0)
+    }
+
     /// Reads a subject below this root.
     ///
     /// # Errors

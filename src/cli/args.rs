@@ -73,6 +73,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Tell all about one alert: evidence, cause, commands, outcome
     Explain(ExplainArgs),
+    /// Say whether alerts and commands on the log are what Homeostat signed
+    Verify(VerifyArgs),
     /// Look at SQL statements
     Query(QueryArgs),
     /// Look at health rules
@@ -164,6 +166,9 @@ pub struct TailArgs {
     /// Stop after so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// With --json: say in a field `signature` whether an alert or command is good, unsigned, untrusted, malformed or forged
+    #[arg(long)]
+    pub signatures: bool,
 }
 
 /// `record`
@@ -206,6 +211,20 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "OLD", value_hint = ValueHint::FilePath)]
     pub against: Option<PathBuf>,
     /// Exit code 3 when there is anything to print
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `verify`
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArgs {
+    /// Only the alerts and commands with these ids
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// From then on: a time, or how long ago (15m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub since: Option<UnixMs>,
+    /// Exit with 3 when one is not good
     #[arg(long)]
     pub check: bool,
 }

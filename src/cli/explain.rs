@@ -3,18 +3,22 @@
 use super::args::ExplainArgs;
 use super::out::{Tone, plain};
 use super::tail::readable::{local, short, status, tone};
-use super::{CliError, Context, Finish, Out, bus};
+use super::{CliError, Context, Finish, Out, bus, verify};
 use crate::config::Config;
 use crate::feed;
 use crate::store::{AlertRecord, CommandRecord, IncidentRecord, OutcomeRecord, Store};
 use homeostat_nats::{Reader, ReaderError, ReaderOptions};
-use homeostat_schemas::{Alert, Command, Content, Mode, Position, Rule, State};
+use homeostat_schemas::signature::Verdict;
+use homeostat_schemas::{Alert, Command, Content, Mode, Position, Rule, State, Subject};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Messages and commands of one incident that are shown.
 const SHOWN_MAX: usize = 1_000;
+/// How long the log may take to show the alert with its signature.
+const SIGNATURE: Duration = Duration::from_secs(5);
 /// How long to wait for a message of a kind that the log may not hold at all.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -45,12 +49,30 @@ pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, Cl
             None => unknown.advise("`homeostat tail alerts --since 1d --json` shows ids; older ones may have been deleted"),
         });
     };
+    let signature = signature(context, &incident.record.alert).await;
     if context.json {
-        context.out.pretty(&incident)?;
+        context.out.pretty(&Explained { incident: &incident, signature: signature.as_ref().map(Verdict::word) })?;
     } else {
-        tell(&mut context.out, &incident)?;
+        tell(&mut context.out, &incident, signature.as_ref())?;
     }
     Ok(Finish::Fine)
+}
+
+/// All about an incident, and what the signature of its alert is worth, where the log still holds it.
+#[derive(Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    incident: &'a IncidentRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'static str>,
+}
+
+async fn signature(context: &Context, alert: &Alert) -> Option<Verdict> {
+    let root = bus::root(context.config()).ok()?;
+    let (actor, condition) = alert.actor_and_condition();
+    let subject = root.subject(&Subject::Alert(actor.to_owned(), condition.to_owned(), alert.service.clone()));
+    // The store may know what the log has forgotten, and may be asked where there is no bus.
+    tokio::time::timeout(SIGNATURE, verify::of(context, &subject, &alert.id)).await.ok()?.ok()?
 }
 
 async fn stored(config: &Config, id: &str) -> Result<Option<IncidentRecord>, CliError> {
@@ -121,7 +143,7 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
     Ok(Some(IncidentRecord { record, messages: alerts, commands }))
 }
 
-fn tell(out: &mut Out, incident: &IncidentRecord) -> Result<(), CliError> {
+fn tell(out: &mut Out, incident: &IncidentRecord, signature: Option<&Verdict>) -> Result<(), CliError> {
     let AlertRecord { opened_ms, resolved_ms, alert, resolved, .. } = &incident.record;
     let rule = out.paint(tone(alert), &format!("{} {}", plain(&alert.rule), alert.severity));
     out.line(format!("{rule}  {}  {}", plain(&alert.service), plain(&alert.summary)))?;
@@ -131,6 +153,11 @@ fn tell(out: &mut Out, incident: &IncidentRecord) -> Result<(), CliError> {
     let ended = resolved_ms.map_or_else(|| "still open".to_owned(), |at| format!("resolved {}", local(at)));
     out.line(format!("  began {}, {ended}", local(*opened_ms)))?;
     out.line(format!("  incident {}, alert {}", plain(&alert.incident), plain(&alert.id)))?;
+    if let Some(verdict) = signature {
+        let tone = if verdict.is_good() { Tone::Good } else { Tone::Bad };
+        let verdict = out.paint(tone, &plain(&verdict.to_string()));
+        out.line(format!("  signature: {verdict}"))?;
+    }
     if let Some(trace) = &alert.trace {
         out.line(format!("  trace {}", plain(trace)))?;
     }

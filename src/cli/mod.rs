@@ -33,6 +33,7 @@ pub mod series;
 pub mod simulate;
 pub mod tail;
 pub mod up;
+pub mod verify;
 
 pub use args::{Cli, Command};
 pub use error::CliError;
@@ -158,6 +159,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Record(args) => record::run(&mut context, &args).await,
         Command::Replay(args) => replaying::run(&mut context, args).await,
         Command::Explain(args) => explain::run(&mut context, &args).await,
+        Command::Verify(args) => verify::run(&mut context, &args).await,
         Command::Query(args) => query::run(&mut context, &args).await,
         Command::Health(args) => health::run(&mut context, &args),
         Command::Anomalies(args) => anomalies::run(&mut context, &args),

@@ -7,10 +7,12 @@ pub mod readable;
 
 use super::args::{TailArgs, Topic};
 use super::out::complain;
-use super::{CliError, Context, Finish, bus};
+use super::{CliError, Context, Finish, bus, verify};
 use crate::feed;
 use homeostat_nats::{Bus, Log, Reader, ReaderError, ReaderOptions, RunInfo};
+use homeostat_schemas::signature::Verdict;
 use homeostat_schemas::{Content, Delivery, Root, subject::Token};
+use serde::Serialize;
 use std::time::Duration;
 
 /// How often to look whether the embedded server is another one.
@@ -22,6 +24,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// There is no bus, or reading failed for good.
 pub async fn run(context: &mut Context, args: &TailArgs) -> Result<Finish, CliError> {
     let root = bus::root(context.config())?;
+    let trusted = verify::trusted(context.config())?;
     let mut left = args.count.unwrap_or(u64::MAX);
     let (mut log, mut run) = open(context).await?;
     let mut next = match args.since {
@@ -54,7 +57,10 @@ pub async fn run(context: &mut Context, args: &TailArgs) -> Result<Finish, CliEr
             };
             for entry in entries {
                 next = entry.seq + 1;
-                left = left.saturating_sub(show(context, &feed::decode(&root, &entry), left)?);
+                let delivery = feed::decode(&root, &entry);
+                let signed = matches!(delivery.content, Content::Alert(_) | Content::Command(_));
+                let verdict = (signed && (!context.json || args.signatures)).then(|| verify::verdict(&trusted, &entry));
+                left = left.saturating_sub(show(context, &delivery, verdict.as_ref(), left)?);
                 if left == 0 {
                     context.out.flush()?;
                     return Ok(Finish::Fine);
@@ -97,13 +103,25 @@ fn filters(root: &Root, args: &TailArgs) -> Vec<String> {
     kinds.iter().map(|kind| format!("{root}.{kind}.{service}")).collect()
 }
 
+/// An alert or command as it stands on the bus, and what its signature is worth.
+#[derive(Serialize)]
+struct Judged<'a, T> {
+    #[serde(flatten)]
+    word: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'static str>,
+}
+
 /// Shows at most `left` things of a message; how many it showed.
-fn show(context: &mut Context, delivery: &Delivery, left: u64) -> Result<u64, CliError> {
+fn show(context: &mut Context, delivery: &Delivery, verdict: Option<&Verdict>, left: u64) -> Result<u64, CliError> {
     let json = context.json;
     let out = &mut context.out;
+    let signature = verdict.map(Verdict::word);
     match &delivery.content {
-        Content::Alert(alert) => if json { out.json(alert) } else { readable::alert(out, alert) }?,
-        Content::Command(command) => if json { out.json(command) } else { readable::command(out, command) }?,
+        Content::Alert(alert) if json => out.json(&Judged { word: alert, signature })?,
+        Content::Alert(alert) => readable::alert(out, alert, verdict)?,
+        Content::Command(command) if json => out.json(&Judged { word: command, signature })?,
+        Content::Command(command) => readable::command(out, command, verdict)?,
         Content::Outcome(outcome) => if json { out.json(outcome) } else { readable::outcome(out, delivery, outcome) }?,
         Content::Events(events) => {
             let mut shown = 0;

@@ -70,7 +70,8 @@ fn say(here: &Where, as_json: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if as_json {
         let line = json!({
-            "gateway": here.gateway, "nats": here.nats, "embedded": here.embedded, "database": here.database, "data_dir": here.data_dir
+            "gateway": here.gateway, "nats": here.nats, "embedded": here.embedded, "database": here.database, "data_dir": here.data_dir,
+            "signer": here.signer
         });
         return writeln!(out, "{line}");
     }
@@ -80,6 +81,7 @@ fn say(here: &Where, as_json: bool) -> std::io::Result<()> {
     writeln!(out, "  bus       {}{own}", here.nats)?;
     writeln!(out, "  history   {}", here.database)?;
     writeln!(out, "  data      {}", here.data_dir)?;
+    writeln!(out, "  signs as  {}", here.signer)?;
     writeln!(out)?;
     let (flag, gateway) = (flag(&here.data_dir), for_others(&here.gateway, &host()));
     writeln!(out, "  watch it:  homeostat{flag} tail")?;

@@ -8,6 +8,7 @@ use crate::gateway::GatewayConfig;
 use homeostat_nats::BusError;
 use homeostat_nats::async_nats::ServerAddr;
 use homeostat_schemas::Root;
+use homeostat_schemas::signature::Signers;
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
@@ -72,6 +73,7 @@ const NOT_ZERO: &[&str] = &[
 pub fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     nats(config, &mut faults);
+    signing(config, &mut faults);
     database(config, &mut faults);
     planner(config, &mut faults);
     gateway(&config.gateway, &mut faults);
@@ -109,6 +111,12 @@ fn nats(config: &Config, faults: &mut Vec<Fault>) {
             BusError::Config { setting, reason } => fault(faults, &format!("nats.{setting}"), "it is out of bounds", reason),
             other => fault(faults, "nats.stream", other.to_string(), "see `homeostat config explain nats.stream`"),
         }
+    }
+}
+
+fn signing(config: &Config, faults: &mut Vec<Fault>) {
+    if let Err(error) = Signers::new(config.signing.trusted.iter().map(String::as_str)) {
+        fault(faults, "signing.trusted", error.to_string(), "write the public keys that `homeostat up` prints");
     }
 }
 

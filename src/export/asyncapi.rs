@@ -159,6 +159,7 @@ fn cloud_event(name: &str, meaning: &str) -> Value {
                 "ce-time": text("log time, RFC 3339"),
                 "ce-subject": text("the service"),
                 "traceparent": text("W3C trace context"),
+                "homeostat-signature": text("of alerts and commands: public key, dot, Ed25519 signature of subject, headers and body"),
             },
         },
     })

@@ -48,6 +48,7 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         system: shared.system.clone(),
         suspects: shared.config.data_dir.join("at-work"),
         spans: shared.spans.clone(),
+        signing: shared.signing.clone(),
         stop: stop.clone(),
         fence: fence(),
     };

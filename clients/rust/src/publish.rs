@@ -77,6 +77,7 @@ pub(crate) async fn send(
 ) -> (Message, Sent) {
     let request = Request::new().headers(headers(&message)).payload(message.packed.payload.clone()).timeout(Some(ack_timeout));
     let subject = message.packed.subject.clone();
+    let known = link.clone();
     let sent = tokio::select! {
         answer = client.send_request(subject.clone(), request) => match answer {
             Ok(answer) => judge(&answer.payload),
@@ -85,6 +86,9 @@ pub(crate) async fn send(
                     Sent::NotStored(format!("no stream takes `{subject}`: is Homeostat running on this bus?"))
                 }
                 RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => Sent::Rejected(error.to_string()),
+                RequestErrorKind::TimedOut if known.borrow().refuses("_INBOX") => {
+                    Sent::Unknown(Some("this user may not hear answers: see HOMEOSTAT_NATS__INBOX_PREFIX".to_owned()))
+                }
                 RequestErrorKind::TimedOut => {
                     Sent::Unknown(Some(format!("no acknowledgement within {} ms", ack_timeout.as_millis())))
                 }

@@ -4,6 +4,7 @@ use crate::discover;
 use crate::error::InitError;
 use homeostat_schemas::Root;
 use homeostat_schemas::event::{INTERVAL_S, SERVICE_MAX};
+use homeostat_schemas::signature::Signers;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,10 +21,13 @@ pub(crate) const MESSAGE_MAX: usize = 512 * 1024;
 /// | `HOMEOSTAT_NATS` | address of the bus, `nats://user:password@host:4222`, several separated by commas | the `homeostat up` of this machine |
 /// | `HOMEOSTAT_NATS__USER`, `HOMEOSTAT_NATS__PASSWORD_FILE` | user, and a file whose first line is the password | |
 /// | `HOMEOSTAT_NATS__CREDENTIALS_FILE`, `HOMEOSTAT_NATS__NKEY_FILE` | a `.creds` file, a file with an nkey seed | |
+/// | `HOMEOSTAT_NATS__INBOX_PREFIX` | first token of the subjects on which answers come, where a user may not subscribe to `_INBOX` | `_INBOX` |
 /// | `HOMEOSTAT_NATS__ROOT` | first tokens of every subject | `homeostat.v1` |
 /// | `HOMEOSTAT_DATA_DIR` | where `homeostat up` keeps its `run.json` | `homeostat-data` |
 /// | `HOMEOSTAT_CLIENT_INSTANCE` | which replica this is | host name and process id |
 /// | `HOMEOSTAT_CLIENT_ZONE` | in which failure domain it runs | none |
+/// | `HOMEOSTAT_CLIENT_TRUSTED_SIGNERS` | public keys (`U…`, separated by commas) whose commands are carried out | those of the `homeostat up` of this machine |
+/// | `HOMEOSTAT_CLIENT_UNSIGNED_COMMANDS` | `allow` carries out commands that nobody signed, too: for development | they are refused |
 /// | `HOMEOSTAT_CLIENT_PARAMS_KEY` | 16 hex characters: replicas with the same key have comparable parameter hashes | random, new for every process |
 #[derive(Clone)]
 pub struct Settings {
@@ -53,6 +57,8 @@ pub struct Settings {
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) sampling: Option<Duration>,
     pub(crate) retire: bool,
+    pub(crate) signers: Vec<String>,
+    pub(crate) unsigned: bool,
 }
 
 impl std::fmt::Debug for Settings {
@@ -97,7 +103,7 @@ impl Settings {
             nkey_file: path("HOMEOSTAT_NATS__NKEY_FILE"),
             ca_file: path("HOMEOSTAT_NATS__TLS__CA"),
             client_certificate: path("HOMEOSTAT_NATS__TLS__CERT").zip(path("HOMEOSTAT_NATS__TLS__KEY")),
-            inbox_prefix: None,
+            inbox_prefix: variable("HOMEOSTAT_NATS__INBOX_PREFIX"),
             data_dir: path("HOMEOSTAT_DATA_DIR").unwrap_or_else(|| PathBuf::from("homeostat-data")),
             params_key: variable("HOMEOSTAT_CLIENT_PARAMS_KEY"),
             queue_events: 32_768,
@@ -111,6 +117,8 @@ impl Settings {
             heartbeat: Some(Duration::from_secs(10)),
             sampling: Some(Duration::from_secs(10)),
             retire: true,
+            signers: list(variable("HOMEOSTAT_CLIENT_TRUSTED_SIGNERS")),
+            unsigned: variable("HOMEOSTAT_CLIENT_UNSIGNED_COMMANDS").is_some_and(|word| word == "allow"),
         }
     }
 
@@ -154,6 +162,23 @@ impl Settings {
     #[must_use]
     pub fn inbox_prefix(self, prefix: impl Into<String>) -> Settings {
         Settings { inbox_prefix: Some(prefix.into()), ..self }
+    }
+
+    /// Public keys (`U…`, as `homeostat up` prints its own) whose commands are carried out; those of others are refused. While a key
+    /// is being replaced, name the old one and the new one.
+    ///
+    /// Default: the keys of the `homeostat up` of this machine. With an address of the bus, whoever answers there, if it is on a
+    /// loopback address, and nobody otherwise.
+    #[must_use]
+    pub fn trusted_signers<S: Into<String>>(self, signers: impl IntoIterator<Item = S>) -> Settings {
+        Settings { signers: signers.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Whether commands that nobody signed are carried out, too (default no). For development: whoever may publish on the subject of
+    /// a command then decides what this service does.
+    #[must_use]
+    pub fn allow_unsigned_commands(self, allow: bool) -> Settings {
+        Settings { unsigned: allow, ..self }
     }
 
     /// First tokens of every subject. Default `homeostat.v1`.
@@ -280,7 +305,9 @@ impl Settings {
             None => Some(getrandom::u64()?),
         };
         let Some(params_key) = key else { return bad("params_key", "16 hex characters") };
-        Ok(Checked { root, params_key })
+        let signers = Signers::new(self.signers.iter().map(String::as_str));
+        let signers = signers.map_err(|e| InitError::Setting { setting: "trusted_signers", reason: e.to_string() })?;
+        Ok(Checked { root, params_key, signers })
     }
 
     /// Where the bus is now. Without an address it is looked for anew at every try: the application may be older than it.
@@ -299,6 +326,12 @@ impl Settings {
 pub(crate) struct Checked {
     pub(crate) root: Root,
     pub(crate) params_key: u64,
+    pub(crate) signers: Signers,
+}
+
+/// What stands between commas.
+fn list(text: Option<String>) -> Vec<String> {
+    text.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// Host name and process id: containers have the one, processes beside each other the other.
@@ -342,5 +375,7 @@ mod tests {
         assert_eq!(named(with(&[]).heartbeat(Duration::from_millis(1))), "heartbeat");
         assert_eq!(named(with(&[]).url("nats://:no port")), "url");
         assert_eq!(named(with(&[("HOMEOSTAT_NATS__PASSWORD", "x")])), "user");
+        assert_eq!(named(with(&[("HOMEOSTAT_CLIENT_TRUSTED_SIGNERS", "UABC, nobody")])), "trusted_signers");
+        assert_eq!(named(with(&[("HOMEOSTAT_NATS__INBOX_PREFIX", "_INBOX.>")])), "inbox_prefix");
     }
 }

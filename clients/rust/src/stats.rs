@@ -35,6 +35,11 @@ pub struct Stats {
     pub duplicates: u64,
     /// Tries that failed and were repeated, in messages.
     pub retries: u64,
+    /// Commands that were refused because no trusted signer has signed them. Not events.
+    pub commands_refused: u64,
+    /// Subjects that the server refused on this connection, to publish to or to listen to: what is said there is lost, what is said
+    /// there by others is not heard. See the permissions of this user.
+    pub refused_subjects: Vec<String>,
     /// The last error of the bus.
     pub last_error: Option<String>,
 }
@@ -52,6 +57,7 @@ pub(crate) struct Counters {
     pub(crate) messages: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) retries: AtomicU64,
+    pub(crate) commands_refused: AtomicU64,
     last_error: Mutex<Option<String>>,
 }
 
@@ -93,6 +99,8 @@ impl Counters {
             messages: read(&self.messages),
             duplicates: read(&self.duplicates),
             retries: read(&self.retries),
+            commands_refused: read(&self.commands_refused),
+            refused_subjects: Vec::new(),
             last_error: self.last_error(),
         }
     }

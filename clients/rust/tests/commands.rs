@@ -11,7 +11,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-use support::{LONG, Server, soon, until};
+use support::{LONG, Server, signed, signer, soon, until};
 use tokio::sync::mpsc;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -37,9 +37,13 @@ fn command(id: &str, target: &str, fence: u64) -> Command {
 }
 
 async fn issue(log: &Log, command: &Command) {
+    soon(log.append(signed(&signer(), written(command)))).await.unwrap();
+}
+
+/// A command as it stands on the bus, but for its signature.
+fn written(command: &Command) -> Message {
     let subject = format!("homeostat.v1.command.{}.{}", command.action, command.service);
-    let message = Message::new(subject, serde_json::to_vec(command).unwrap()).with("traceparent", TRACE);
-    soon(log.append(message)).await.unwrap();
+    Message::new(subject, serde_json::to_vec(command).unwrap()).with("ce-id", command.id.as_str()).with("traceparent", TRACE)
 }
 
 fn outcome(entry: &Entry) -> Option<Outcome> {

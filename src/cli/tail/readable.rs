@@ -2,6 +2,7 @@
 
 use crate::cli::out::{Tone, plain};
 use crate::cli::{CliError, Out};
+use homeostat_schemas::signature::Verdict;
 use homeostat_schemas::{Alert, Command, Delivery, Event, Mode, Outcome, OutcomeStatus, Severity, State, UnixMs};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -38,7 +39,7 @@ pub fn tone(alert: &Alert) -> Tone {
 ///
 /// # Errors
 /// Nobody reads any more.
-pub fn alert(out: &mut Out, alert: &Alert) -> Result<(), CliError> {
+pub fn alert(out: &mut Out, alert: &Alert, verdict: Option<&Verdict>) -> Result<(), CliError> {
     let state = match alert.state {
         State::Firing => format!("{:<8}", alert.severity),
         State::Resolved => "resolved".to_owned(),
@@ -49,10 +50,11 @@ pub fn alert(out: &mut Out, alert: &Alert) -> Result<(), CliError> {
     let statement = unsaid_statement(alert).map(|text| out.paint(Tone::Faint, &short(text)));
     let id = out.paint(Tone::Faint, &plain(&alert.id));
     out.line(format!(
-        "{time} {state} {rule} {}  {}  {}{id}",
+        "{time} {state} {rule} {}  {}  {}{id}{}",
         plain(&alert.service),
         plain(&alert.summary),
-        statement.map(|text| text + "  ").unwrap_or_default()
+        statement.map(|text| text + "  ").unwrap_or_default(),
+        signature(out, verdict)
     ))
 }
 
@@ -67,14 +69,29 @@ fn unsaid_statement(alert: &Alert) -> Option<&str> {
 ///
 /// # Errors
 /// Nobody reads any more.
-pub fn command(out: &mut Out, command: &Command) -> Result<(), CliError> {
+pub fn command(out: &mut Out, command: &Command, verdict: Option<&Verdict>) -> Result<(), CliError> {
     let time = out.paint(Tone::Faint, &local(command.issued_ms));
     let action = out.paint(Tone::Strong, &plain(&command.action));
     let mode = match command.mode {
         Mode::Act => String::new(),
         Mode::Observe | Mode::Off => " (not to be executed: observe)".to_owned(),
     };
-    out.line(format!("{time} command  {action} {} of {}, try {}{mode}", plain(&command.target), plain(&command.service), command.attempt))
+    let signature = signature(out, verdict);
+    let (target, service) = (plain(&command.target), plain(&command.service));
+    out.line(format!("{time} command  {action} {target} of {service}, try {}{mode}{signature}", command.attempt))
+}
+
+/// What a signature is worth, at the end of a line.
+#[must_use]
+pub fn signature(out: &Out, verdict: Option<&Verdict>) -> String {
+    let Some(verdict) = verdict else { return String::new() };
+    let (tone, word) = match verdict {
+        Verdict::Good(_) => (Tone::Faint, "signed"),
+        Verdict::Untrusted(_) => (Tone::Warning, "signed by another"),
+        Verdict::Unsigned => (Tone::Bad, "NOT SIGNED"),
+        Verdict::Malformed | Verdict::Forged(_) => (Tone::Bad, "FORGED"),
+    };
+    format!("  {}", out.paint(tone, word))
 }
 
 /// What became of a command.

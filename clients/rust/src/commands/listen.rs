@@ -150,17 +150,20 @@ async fn from_log(client: &Weak<Inner>, bus: &Client, link: &watch::Receiver<Lin
             continue;
         }
         *next = Some(at.stream_sequence + 1);
-        inner.command(&message.payload, traceparent(message.headers.as_ref()));
+        let objection = inner.trust.objection(bus, link, &message).await;
+        inner.command(&message.payload, traceparent(message.headers.as_ref()), objection);
     }
 }
 
 /// Until the connection is made anew: then the log may be open to this user.
 async fn as_they_pass(client: &Weak<Inner>, bus: &Client, link: &watch::Receiver<LinkState>) -> Ended {
     let Some(inner) = alive(client) else { return Ended::Gone };
-    let Ok(mut commands) = bus.subscribe(subject(&inner)).await else { return Ended::Broken };
+    let wanted = subject(&inner);
+    let Ok(mut commands) = bus.subscribe(wanted.clone()).await else { return Ended::Broken };
     inner.commands.begin(&inner.service, &inner.instance);
     drop(inner);
     let connections = link.borrow().connections;
+    let mut told = false;
     loop {
         let message = tokio::select! {
             message = commands.next() => message,
@@ -168,15 +171,24 @@ async fn as_they_pass(client: &Weak<Inner>, bus: &Client, link: &watch::Receiver
                 if alive(client).is_none() {
                     return Ended::Gone;
                 }
-                if link.borrow().connections != connections {
+                let state = link.borrow();
+                if state.connections != connections {
                     return Ended::Broken;
+                }
+                if !std::mem::replace(&mut told, true) {
+                    // A refusal is only an event of the connection; the subscription itself stays silent for ever.
+                    told = state.refuses(&wanted);
+                    if told {
+                        tracing::error!(subject = wanted, "no command can come: this user may not listen to them");
+                    }
                 }
                 continue;
             }
         };
         let Some(message) = message else { return Ended::Broken };
         let Some(inner) = alive(client) else { return Ended::Gone };
-        inner.command(&message.payload, traceparent(message.headers.as_ref()));
+        let objection = inner.trust.objection(bus, link, &message).await;
+        inner.command(&message.payload, traceparent(message.headers.as_ref()), objection);
     }
 }
 

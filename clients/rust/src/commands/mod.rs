@@ -10,38 +10,47 @@
 //!   behind the end of the log, and the gate refuses what is older.
 //! - `C-8` a handler that panics or takes too long has failed; nothing else happens.
 //! - `C-9` a command in mode `observe` is never executed.
+//! - `C-10` a command that no trusted signer has signed is refused before the gate hears of it, so that it changes nothing of what
+//!   the gate knows: neither fences nor ids.
 
 mod answer;
 mod listen;
+mod trust;
 
 pub use answer::Answer;
+pub(crate) use trust::Trust;
 
 use crate::client::{Client, Inner};
-use crate::stats::lock;
+use crate::stats::{add, lock};
 use crate::trace::Context;
 use futures::future::BoxFuture;
-use homeostat_reflexes::executor::{Decision, Executor, ExecutorLimits};
-use homeostat_schemas::{Command, Ms, Outcome, UnixMs};
+use homeostat_reflexes::executor::{Decision, Executor, ExecutorLimits, assigned};
+use homeostat_schemas::{Command, Mode, Ms, Outcome, OutcomeStatus, UnixMs};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// Most actions of one process.
 pub const ACTIONS_MAX: usize = 64;
+/// So many refusals of what no trusted signer has signed are on their way at once; the rest are only counted. Whoever sends such
+/// commands must not be able to fill the log with answers.
+const REFUSALS_MAX: usize = 16;
 /// How long an outcome may take to be acknowledged before it is given up.
 const OUTCOME_WITHIN: Duration = Duration::from_secs(60);
 
 type Handler = Arc<dyn Fn(Command) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// What this process knows how to do, and what it has done.
-#[derive(Default)]
 pub(crate) struct Commands {
     handlers: Mutex<BTreeMap<String, Handler>>,
     gate: Mutex<Option<Executor>>,
     listening: OnceLock<()>,
+    /// Refusals of what no trusted signer has signed.
+    refusals: Arc<Semaphore>,
     /// By how much the log's clock is ahead of ours, ms: commands are issued and expire by log time.
     ahead_ms: AtomicI64,
 }
@@ -87,6 +96,18 @@ impl Client {
     }
 }
 
+impl Default for Commands {
+    fn default() -> Commands {
+        Commands {
+            handlers: Mutex::default(),
+            gate: Mutex::default(),
+            listening: OnceLock::new(),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            ahead_ms: AtomicI64::new(0),
+        }
+    }
+}
+
 impl Commands {
     pub(crate) fn clear(&self) {
         lock(&self.handlers).clear();
@@ -113,8 +134,8 @@ impl Commands {
 }
 
 impl Inner {
-    /// One command from the bus.
-    fn command(self: &Arc<Self>, payload: &[u8], traceparent: Option<&str>) {
+    /// One command from the bus, and what stands against it.
+    fn command(self: &Arc<Self>, payload: &[u8], traceparent: Option<&str>, objection: Option<String>) {
         let command: Command = match serde_json::from_slice(payload) {
             Ok(command) => command,
             Err(error) => {
@@ -122,13 +143,17 @@ impl Inner {
                 return;
             }
         };
+        let context = traceparent.and_then(Context::from_traceparent).map_or_else(Context::root, |issuer| issuer.child());
+        if let Some(objection) = objection {
+            self.refuse(command, objection, context);
+            return;
+        }
         let handler = lock(&self.commands.handlers).get(&command.action).map(Arc::clone);
         let now = self.commands.now();
         let decision = match lock(&self.commands.gate).as_mut() {
             Some(gate) => gate.offer(&command, handler.is_some(), now),
             None => return,
         };
-        let context = traceparent.and_then(Context::from_traceparent).map_or_else(Context::root, |issuer| issuer.child());
         match (decision, handler) {
             (Decision::Execute { accepted, until_ms }, Some(handler)) => {
                 tracing::info!(id = command.id, action = command.action, target = command.target, "command accepted");
@@ -143,6 +168,32 @@ impl Inner {
             }
             (Decision::Pass(why), _) => tracing::debug!(id = command.id, action = command.action, ?why, "command passed over"),
         }
+    }
+
+    /// Says that a command was not carried out because nobody who is trusted has signed it.
+    fn refuse(self: &Arc<Self>, command: Command, objection: String, context: Context) {
+        tracing::warn!(id = command.id, action = command.action, objection, "command refused");
+        add(&self.counters.commands_refused, 1);
+        // What is not to this process would not be answered by it either, had it been signed.
+        if command.service != self.service
+            || assigned(&command).is_some_and(|instance| instance != self.instance)
+            || command.mode != Mode::Act
+        {
+            return;
+        }
+        let Ok(turn) = Arc::clone(&self.commands.refusals).try_acquire_owned() else { return };
+        let outcome = Outcome {
+            command: command.id.clone(),
+            status: OutcomeStatus::Refused,
+            detail: Some(objection),
+            at_ms: self.commands.now(),
+            instance: Some(self.instance.clone()),
+        };
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            inner.tell(&command, &outcome, context).await;
+            drop(turn);
+        });
     }
 
     async fn tell(&self, command: &Command, outcome: &Outcome, context: Context) {

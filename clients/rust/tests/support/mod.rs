@@ -2,8 +2,9 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use homeostat_client::Settings;
-use homeostat_nats::{Bus, BusConfig, Entry, Log, Reader, ReaderOptions, StreamConfig};
+use homeostat_nats::{Bus, BusConfig, Entry, Log, Message, Reader, ReaderOptions, StreamConfig};
 use homeostat_schemas::envelope::Headers;
+use homeostat_schemas::signature::{HEADER, Signed, Signer};
 use homeostat_schemas::{Content, Delivery, Event, Root};
 use std::future::Future;
 use std::path::PathBuf;
@@ -35,6 +36,18 @@ pub fn free_port() -> u16 {
 fn binary() -> PathBuf {
     let tools = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/nats-server"));
     if tools.exists() { tools } else { PathBuf::from("nats-server") }
+}
+
+/// Who signs commands in tests, in place of a Homeostat.
+pub fn signer() -> Signer {
+    Signer::from_random([9; 32]).unwrap()
+}
+
+/// A message with a signature, as Homeostat makes it.
+pub fn signed(signer: &Signer, message: Message) -> Message {
+    let headers = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let value = signer.sign(&Signed::of(&message.subject, headers, &message.payload)).unwrap();
+    message.with(HEADER, value)
 }
 
 /// A server of our own: it can be killed and started again on the same port with the same store.
@@ -134,7 +147,12 @@ impl Server {
 
     /// Settings of a client of this server: quick, and silent of its own accord.
     pub fn settings(&self, service: &str) -> Settings {
-        Settings::new(service).url(self.url()).heartbeat(None).sampling(None).batch(64 << 10, Duration::from_millis(5))
+        Settings::new(service)
+            .url(self.url())
+            .trusted_signers([signer().public()])
+            .heartbeat(None)
+            .sampling(None)
+            .batch(64 << 10, Duration::from_millis(5))
     }
 
     /// Everything on the log, in order.
