@@ -1,6 +1,6 @@
 # Everything a newcomer, a contributor and CI do. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo run observe test check bench chaos tools fmt
+.PHONY: help demo run observe test check advisories bench chaos tools fmt
 
 BIN := target/release/homeostat
 
@@ -30,6 +30,9 @@ check: ## what a commit must pass: format, lints, tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(MAKE) test
+
+advisories: ## what is known against the dependencies; needs cargo-deny, and the advisory database or the network
+	cargo deny check advisories
 
 chaos: tools ## kill the system more than a hundred times and compare what it said with a replay
 	HOMEOSTAT_CHAOS_ROUNDS=120 cargo test --release --locked --test chaos -- --nocapture
