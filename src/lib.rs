@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`accounts`] | who may do what on a nats-server of one's own |
 //! | [`cli`] | the command line, one file a command |
 //! | [`config`] | settings: default < file < environment < flag |
 //! | [`digest`] | which statements took the time, from a database's own log |
@@ -24,6 +25,7 @@
 //! | [`otlp`] | OpenTelemetry traces into events |
 //! | [`metrics`], [`telemetry`] | how Homeostat itself is watched |
 
+pub mod accounts;
 pub mod audit;
 pub mod cli;
 pub mod clock;

@@ -8,6 +8,10 @@ mod drift;
 
 pub use drift::{DriftArgs, DriftCommand};
 
+mod nats;
+
+pub use nats::{ConsumerArgs, NatsArgs, NatsCommand, Reads, RenderArgs};
+
 mod recovery;
 
 pub use recovery::{Named, RecoveryArgs, RecoveryCommand};
@@ -97,6 +101,8 @@ pub enum Command {
     Leak(LeakArgs),
     /// Look at heap profiles
     Heap(HeapArgs),
+    /// Prepare a nats-server of your own
+    Nats(NatsArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings

@@ -22,6 +22,7 @@ pub mod health;
 pub mod healthcheck;
 pub mod heap;
 pub mod leak;
+pub mod nats;
 pub mod out;
 pub mod publish;
 pub mod query;
@@ -171,6 +172,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Audit(args) => audit::run(&mut context, &args).await,
         Command::Leak(args) => leak::run(&mut context, &args),
         Command::Heap(args) => heap::run(&mut context, &args),
+        Command::Nats(args) => nats::run(&mut context, &args).await,
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,
