@@ -9,7 +9,7 @@ pub mod dashboards;
 pub mod yaml;
 
 use homeostat_schemas::event::{Cache, Call, Calls, EventKind, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span};
-use homeostat_schemas::{Admission, Alert, Answer, Ask, Command, KeyFact, Outcome};
+use homeostat_schemas::{Admission, Alert, Answer, Ask, Command, KeyFact, Outcome, SealedKey};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use std::collections::BTreeMap;
 
@@ -33,6 +33,7 @@ pub fn words() -> BTreeMap<String, Schema> {
     words.insert("admission".to_owned(), of::<Admission>());
     words.insert("ask".to_owned(), of::<Ask>());
     words.insert("key".to_owned(), of::<KeyFact>());
+    words.insert("sealed".to_owned(), of::<SealedKey>());
     words.insert("answer".to_owned(), of::<Answer>());
     words
 }

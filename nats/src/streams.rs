@@ -32,7 +32,8 @@ pub(crate) const INCARNATION: &str = "homeostat.incarnation";
 const ROOT: &str = "homeostat.root";
 
 /// What the log holds, by the first token below the root.
-pub const KINDS: &[&str] = &["event.>", "alert.>", "command.>", "outcome.>", "ask.>", "answer.>", "control.>", "chain.>", "dead.>", "tick"];
+pub const KINDS: &[&str] =
+    &["event.>", "alert.>", "command.>", "outcome.>", "ask.>", "answer.>", "control.>", "key.sealed.>", "chain.>", "dead.>", "tick"];
 
 /// Whether a subject, below the root, is one of the log's.
 pub(crate) fn is_kind(below: &str) -> bool {

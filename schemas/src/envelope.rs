@@ -163,7 +163,8 @@ fn content(root: &Root, at: UnixMs, subject: &str, content_type: Option<&str>, p
         Subject::Settings => format.read(payload).map(Content::Settings),
         Subject::Key(id) => format.read(payload).and_then(|fact| key(id, fact)),
         Subject::Tick => Ok(Content::Tick),
-        Subject::Chain(_) | Subject::Dead(_) => Ok(Content::Housekeeping),
+        // A sealed delivery is for its owner alone.
+        Subject::Chain(_) | Subject::Dead(_) | Subject::Sealed(_) => Ok(Content::Housekeeping),
     };
     word.unwrap_or_else(broken)
 }

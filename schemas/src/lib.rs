@@ -8,6 +8,7 @@
 //! | [`command`], [`outcome`] | what should be done, and what became of it |
 //! | [`ask`] | what a mind wants to know of the outside world, and the answer |
 //! | [`key`] | API keys without their secrets, and what happens to them |
+//! | [`sealed`] | new secrets on their way to their owners |
 //! | [`rule`] | the catalogue of every finding: name, severity, meaning, what to do |
 //! | [`subject`] | where on the bus each of them lives |
 //! | [`envelope`] | headers, identities, trace context; from bytes to words |
@@ -27,6 +28,7 @@ pub mod event;
 pub mod key;
 pub mod outcome;
 pub mod rule;
+pub mod sealed;
 pub mod signature;
 pub mod subject;
 pub mod time;
@@ -41,5 +43,6 @@ pub use event::{Event, EventKind};
 pub use key::{KeyChange, KeyFact, KeyRecord, KeyState, KeyUsage, KeyVersion, Scope};
 pub use outcome::{Outcome, OutcomeStatus};
 pub use rule::Rule;
+pub use sealed::SealedKey;
 pub use subject::{Root, Subject};
 pub use time::{Ms, UnixMs};

@@ -99,6 +99,8 @@ pub enum Subject {
     Settings,
     /// `control.keys.<id>`: what happened to a key.
     Key(String),
+    /// `key.sealed.<service>`: a new secret on its way to the owner of its key.
+    Sealed(String),
     /// `chain.<actor>`
     Chain(String),
     /// `dead.<kind>`; the kind is the word as it stood in the subject, known or not.
@@ -136,6 +138,7 @@ impl Subject {
             ["answer", hand, ask] => Ok(Subject::Answer(name(hand)?, name(ask)?)),
             ["control", "settings"] => Ok(Subject::Settings),
             ["control", "keys", id] => Ok(Subject::Key(name(id)?)),
+            ["key", "sealed", s] => Ok(Subject::Sealed(service(s)?)),
             ["chain", actor] => Ok(Subject::Chain(name(actor)?)),
             ["dead", kind] => Ok(Subject::Dead(name(kind)?)),
             ["tick"] => Ok(Subject::Tick),
@@ -166,6 +169,7 @@ impl Subject {
             Subject::Answer(..) => "answer",
             Subject::Settings => "control.settings",
             Subject::Key(_) => "control.keys",
+            Subject::Sealed(_) => "key.sealed",
             Subject::Chain(_) => "chain",
             Subject::Dead(_) => "dead",
             Subject::Tick => "tick",
@@ -184,6 +188,7 @@ impl fmt::Display for Subject {
             Subject::Answer(hand, ask) => write!(f, "answer.{}.{}", Token(hand), Token(ask)),
             Subject::Settings => f.write_str("control.settings"),
             Subject::Key(id) => write!(f, "control.keys.{}", Token(id)),
+            Subject::Sealed(service) => write!(f, "key.sealed.{}", Token(service)),
             Subject::Chain(actor) => write!(f, "chain.{}", Token(actor)),
             Subject::Dead(kind) => write!(f, "dead.{}", Token(kind)),
             Subject::Tick => f.write_str("tick"),

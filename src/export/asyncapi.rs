@@ -36,6 +36,10 @@ pub fn document() -> Value {
     messages.insert("admission".to_owned(), plain_message("admission", meaning));
     channels.insert("admission".to_owned(), channel("admission.{service}.{peer}", "admission", &json!(meaning), &["service", "peer"]));
     operations.insert("send.admission".to_owned(), operation("send", "admission", meaning));
+    let meaning = "A new secret of a key, sealed to the xkey of its owner; for that service alone.";
+    messages.insert("sealed".to_owned(), plain_message("sealed", meaning));
+    channels.insert("sealed".to_owned(), channel("key.sealed.{service}", "sealed", &json!(meaning), &["service"]));
+    operations.insert("send.sealed".to_owned(), operation("send", "sealed", meaning));
     json!({
         "asyncapi": "3.0.0",
         "info": {
