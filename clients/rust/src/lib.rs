@@ -21,6 +21,7 @@
 //! | what a model saw, any series | [`Client::sample`], [`Client::metric`] |
 //! | any event with all its fields | [`Client::event`] |
 //! | what Homeostat asks for | [`Client::on`] |
+//! | the newest version of the service's own keys | [`Client::keys`] |
 //!
 //! # Promises
 //! - Nothing waits for the bus: an event is put into a bounded queue, or dropped and counted ([`Client::stats`]).
@@ -38,6 +39,7 @@
 //! | `link` | the connection and what is known of it |
 //! | [`breaker`] | calls that are not made, and the fleet that is followed |
 //! | [`commands`] | what Homeostat asks for, done once and answered |
+//! | [`keys`] | new secrets, sealed to this service |
 //! | `heartbeat`, `meters`, `resource` | what is reported by itself |
 //! | [`trace`] | W3C trace context |
 //! | [`layer`] | tower and tracing layers |
@@ -49,6 +51,7 @@ mod courier;
 mod discover;
 mod error;
 mod heartbeat;
+pub mod keys;
 pub mod layer;
 mod link;
 mod meters;
