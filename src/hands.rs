@@ -1,6 +1,7 @@
 //! Hands: I/O on a mind's behalf. An ask stands in the log; a hand does the work and answers in the log. The first answer wins;
 //! an ask that nobody answered in time is the asking mind's to notice, by a tick.
 
+mod clock;
 pub mod fit;
 mod index_advice;
 mod probe;
@@ -75,6 +76,7 @@ impl Hands {
         let began = Instant::now();
         let mut configured = true;
         let done = match ask.hand.as_str() {
+            clock::NAME => clock::work(&ask),
             fit::NAME => fit::work(&ask, within).await,
             probe::NAME => probe::work(self, &ask, within).await,
             index_advice::NAME if !self.index_advice.is_configured() => {
@@ -82,6 +84,10 @@ impl Hands {
                 Err("no database is named whose planner could be asked".to_owned())
             }
             index_advice::NAME => self.index_advice.work(&ask, within).await,
+            homeostat_actors::key_rotation::KEYS => {
+                configured = false;
+                Err("there are no keys here".to_owned())
+            }
             // Another version's hand: its own process answers.
             _ => return,
         };

@@ -6,8 +6,8 @@ use crate::supervise::{Common, End, Keeper};
 use homeostat_actors::core::{self, Core, Settings};
 use homeostat_actors::driver::Driver;
 use homeostat_actors::{
-    breaker::BreakerCore, drift::DriftCore, forecast::ForecastCore, health::HealthCore, leak::LeakCore, query::QueryCore,
-    recovery::RecoveryCore, status::StatusCore,
+    breaker::BreakerCore, drift::DriftCore, forecast::ForecastCore, health::HealthCore, key_rotation::KeyRotationCore, leak::LeakCore,
+    query::QueryCore, recovery::RecoveryCore, status::StatusCore,
 };
 use homeostat_schemas::{Delivery, Position};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,8 @@ roster! {
     leak: LeakCore,
     /// Forecasts, anomalies, time to exhaustion.
     forecast: ForecastCore,
+    /// What is due for each API key.
+    key_rotation: KeyRotationCore,
     /// From alerts to commands, and whether they helped.
     recovery: RecoveryCore,
     /// What is open now.

@@ -9,6 +9,7 @@ use crate::drift::DriftCore;
 use crate::driver::Driver;
 use crate::forecast::ForecastCore;
 use crate::health::HealthCore;
+use crate::key_rotation::KeyRotationCore;
 use crate::leak::LeakCore;
 use crate::query::QueryCore;
 use crate::recovery::RecoveryCore;
@@ -17,10 +18,8 @@ use crate::status::StatusCore;
 use homeostat_schemas::event::{
     Cache, Call, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, SampleValue, Span,
 };
-use homeostat_schemas::{
-    Alert, Answer, Command, Content, Delivery, Event, EventKind, KeyChange, KeyFact, KeyRecord, KeyVersion, Mode, Outcome, State,
-    TraceContext, UnixMs,
-};
+use homeostat_schemas::key::{KeyChange, KeyFact, KeyRecord, KeyState, KeyUsage, KeyVersion, RecipientChange};
+use homeostat_schemas::{Alert, Answer, Command, Content, Delivery, Event, EventKind, Mode, Outcome, State, TraceContext, UnixMs};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
@@ -161,6 +160,7 @@ impl Draw<'_> {
                             "cache.warm",
                             "drift.relearn",
                             "drift.baseline",
+                            "key_rotation.accept_clock",
                             ""
                         ])
                         .to_owned(),
@@ -170,6 +170,36 @@ impl Draw<'_> {
                 })
             }
         }
+    }
+
+    fn key(&mut self) -> KeyFact {
+        let states = [KeyState::Pending, KeyState::Active, KeyState::Grace, KeyState::Expired, KeyState::Revoked, KeyState::Purged];
+        let versions = (0..self.of(&[0, 1, 2, 12])).map(|_| KeyVersion {
+            version: self.of(&[0, 1, 2, u32::MAX]),
+            state: self.of(&states),
+            created_ms: self.time(),
+            starts_ms: self.some(Self::time),
+            expires_ms: self.some(Self::time),
+            revoked_ms: self.some(Self::time),
+            compromised: self.flag(),
+            ..KeyVersion::default()
+        });
+        let versions = versions.collect();
+        let usage = KeyUsage { version: 1, count: self.count(), last_used_ms: self.time(), source: self.some(Self::text) };
+        let record = KeyRecord {
+            id: self.of(&["aaaaaaaaaaaa", "bbbbbbbbbbbb", ""]).to_owned(),
+            owner: self.text(),
+            expires_ms: self.some(Self::time),
+            rotate_every_ms: self.some(Self::count),
+            grace_ms: self.count(),
+            recipient: self.some(Self::text),
+            recipient_change: self.some(|draw| RecipientChange { recipient: None, from_ms: draw.time(), by: draw.text() }),
+            generation: self.count(),
+            versions,
+            ..KeyRecord::default()
+        };
+        let change = self.of(&[KeyChange::Created, KeyChange::Rotated, KeyChange::Revoked, KeyChange::Expired, KeyChange::Recipient]);
+        KeyFact { record, change, by: self.text(), at_ms: self.time(), version: None, usage: vec![usage] }
     }
 
     fn content(&mut self) -> Content {
@@ -207,28 +237,12 @@ impl Draw<'_> {
             }),
             4 => Content::Answer(Answer {
                 ask: format!("extremes:health:0:{}:0", self.of(&[1, 2, 3, 4, 5])),
-                actor: self.of(&["health", "query", "forecast"]).to_owned(),
+                actor: self.of(&["health", "query", "forecast", "key_rotation"]).to_owned(),
                 ok: self.flag(),
                 took_us: self.count(),
                 ..Answer::default()
             }),
-            5 => Content::Key(Box::new(KeyFact {
-                record: KeyRecord {
-                    id: self.of(&["aaaaaaaaaaaa", "bbbbbbbbbbbb"]).to_owned(),
-                    owner: self.of(&["a", "b", ""]).to_owned(),
-                    created_ms: self.time(),
-                    expires_ms: self.some(Self::time),
-                    rotate_every_ms: self.some(Self::count),
-                    grace_ms: self.count(),
-                    generation: self.count(),
-                    versions: vec![KeyVersion { version: u32::MAX, created_ms: self.time(), ..KeyVersion::default() }],
-                    ..KeyRecord::default()
-                },
-                change: self.of(&[KeyChange::Created, KeyChange::Rotated, KeyChange::Revoked, KeyChange::Noted]),
-                by: self.text(),
-                at_ms: self.time(),
-                ..KeyFact::default()
-            })),
+            5 => Content::Key(Box::new(self.key())),
             _ => Content::Settings(json!({
                 "query": every_number_is::<QueryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "health": every_number_is::<HealthCore>(self.of(&[0, 1, 3, u32::MAX])),
@@ -237,6 +251,7 @@ impl Draw<'_> {
                 "leak": every_number_is::<LeakCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "recovery": every_number_is::<RecoveryCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "forecast": every_number_is::<ForecastCore>(self.of(&[0, 1, 3, u32::MAX])),
+                "key_rotation": every_number_is::<KeyRotationCore>(self.of(&[0, 1, 3, u32::MAX])),
                 "status": every_number_is::<StatusCore>(self.of(&[0, 1, 3, u32::MAX])),
             })),
         }
@@ -324,6 +339,11 @@ proptest! {
     }
 
     #[test]
+    fn nothing_extreme_harms_the_key_rotation_mind(story in story()) {
+        endures::<KeyRotationCore>(&story)?;
+    }
+
+    #[test]
     fn nothing_extreme_harms_the_status_mind(story in story()) {
         endures::<StatusCore>(&story)?;
     }
@@ -339,6 +359,7 @@ fn settings_of_every_number_are_read() {
         Settings::<<LeakCore as Core>::Config>::read(&every_number_is::<LeakCore>(number)).unwrap();
         Settings::<<RecoveryCore as Core>::Config>::read(&every_number_is::<RecoveryCore>(number)).unwrap();
         Settings::<<ForecastCore as Core>::Config>::read(&every_number_is::<ForecastCore>(number)).unwrap();
+        Settings::<<KeyRotationCore as Core>::Config>::read(&every_number_is::<KeyRotationCore>(number)).unwrap();
         Settings::<<StatusCore as Core>::Config>::read(&every_number_is::<StatusCore>(number)).unwrap();
     }
 }

@@ -17,6 +17,7 @@
 //! | [`drift`] | does what models see and say still look like what they were made for |
 //! | [`leak`] | memory that grows without a bound |
 //! | [`stats`] | mathematics that several minds use |
+//! | [`key_rotation`] | what is due for each API key |
 //! | [`recovery`] | from alerts to commands, and whether they helped |
 //! | [`status`] | everything that is open now |
 
@@ -29,6 +30,7 @@ mod extremes;
 pub mod forecast;
 pub mod health;
 pub mod incidents;
+pub mod key_rotation;
 pub mod leak;
 pub mod query;
 pub mod recovery;

@@ -4,6 +4,7 @@ mod breaker;
 mod drift;
 mod forecast;
 mod health;
+mod key_rotation;
 mod leak;
 mod query;
 mod recovery;
@@ -12,6 +13,7 @@ pub use breaker::*;
 pub use drift::*;
 pub use forecast::*;
 pub use health::*;
+pub use key_rotation::*;
 pub use leak::*;
 pub use query::*;
 pub use recovery::*;
@@ -98,6 +100,15 @@ pub static CATALOGUE: &[&Rule] = &[
     &LEAK_LIMIT_NEAR,
     &FORECAST_ANOMALY,
     &FORECAST_EXHAUSTION,
+    &KEY_ROTATION_EXPIRES_SOON,
+    &KEY_ROTATION_EXPIRED,
+    &KEY_ROTATION_ROTATED,
+    &KEY_ROTATION_OLD_VERSION_IN_USE,
+    &KEY_ROTATION_OVERDUE,
+    &KEY_ROTATION_RECIPIENT_CHANGES,
+    &KEY_ROTATION_REVOKED,
+    &KEY_ROTATION_FAILED,
+    &KEY_ROTATION_CLOCK_JUMPED,
     &RECOVERY_VERIFIED,
     &RECOVERY_INEFFECTIVE,
     &RECOVERY_ESCALATED,

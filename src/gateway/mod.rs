@@ -36,6 +36,7 @@ pub mod config;
 pub mod drift;
 pub mod events;
 pub mod forecasts;
+pub mod key_rotation;
 mod layer;
 pub mod leaks;
 mod limits;

@@ -4,6 +4,7 @@ use super::api::{AlertEntry, AlertsQuery, BreakersQuery, CommandEntry, CommandsQ
 use super::drift::DriftQuery;
 use super::events::Receipt;
 use super::forecasts::ForecastsQuery;
+use super::key_rotation::KeyRotationQuery;
 use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
@@ -15,6 +16,7 @@ use homeostat_actors::breaker::BreakerView;
 use homeostat_actors::drift::DriftView;
 use homeostat_actors::forecast::ForecastView;
 use homeostat_actors::health::ServiceView;
+use homeostat_actors::key_rotation::KeyRotationView;
 use homeostat_actors::leak::LeakView;
 use homeostat_actors::query::QueryRow;
 use homeostat_actors::recovery::RecoveryView;
@@ -172,6 +174,9 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
         "/api/v1/forecasts" => {
             let query = in_query::<ForecastsQuery>();
             api("Series, their forecasts and what is unusual", query, generator.subschema_for::<ForecastView>())
+        }
+        "/api/v1/key_rotation" => {
+            api("What is due for each API key", in_query::<KeyRotationQuery>(), generator.subschema_for::<KeyRotationView>())
         }
         "/api/v1/leaks" => api("Whose memory grows without a bound", in_query::<LeaksQuery>(), generator.subschema_for::<LeakView>()),
         "/api/v1/recovery" => api("What is done about what is wrong, and why", Value::Null, generator.subschema_for::<RecoveryView>()),

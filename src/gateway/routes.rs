@@ -2,7 +2,7 @@
 //! made from this list too, so that there is no other.
 
 use super::problem::{Problem, no_route};
-use super::{admission, api, drift, events, forecasts, leaks, openapi, probes, recovery, stream, traces};
+use super::{admission, api, drift, events, forecasts, key_rotation, leaks, openapi, probes, recovery, stream, traces};
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -98,6 +98,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/breakers", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::breakers) },
     Endpoint { path: "/api/v1/drift", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(drift::drift) },
     Endpoint { path: "/api/v1/forecasts", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(forecasts::forecasts) },
+    Endpoint { path: "/api/v1/key_rotation", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(key_rotation::view) },
     Endpoint { path: "/api/v1/leaks", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(leaks::leaks) },
     Endpoint { path: "/api/v1/recovery", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(recovery::view) },
     Endpoint { path: "/api/v1/recovery/orders", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(recovery::take) },

@@ -311,13 +311,14 @@ fn is_scope(scope: &str) -> bool {
 /// the query mind a fact (`index.created`).
 fn is_for_another_mind(action: &str) -> bool {
     use crate::core::Core as _;
-    const MINDS: [&str; 7] = [
+    const MINDS: [&str; 8] = [
         crate::query::QueryCore::NAME,
         crate::health::HealthCore::NAME,
         crate::breaker::BreakerCore::NAME,
         crate::drift::DriftCore::NAME,
         crate::leak::LeakCore::NAME,
         crate::forecast::ForecastCore::NAME,
+        crate::key_rotation::KeyRotationCore::NAME,
         crate::status::StatusCore::NAME,
     ];
     action == crate::query::INDEX_CREATED || action.split_once('.').is_some_and(|(topic, _)| MINDS.contains(&topic))
