@@ -16,10 +16,11 @@
 //! | [`signing`] | the key that signs alerts and commands |
 //! | [`replay`] | the minds over recorded events |
 //! | [`hands`] | I/O on a mind's behalf |
+//! | [`keys`] | API keys: who may use the gateway, and how that ends |
 //! | [`planner`] | a PostgreSQL's planner, asked about indexes that do not exist |
 //! | [`projector`] | what is open now, and history, made from the log |
 //! | [`delivery`] | alerts on their way to Alertmanager and webhooks |
-//! | [`store`] | history in SQL, a projection of the log |
+//! | [`store`] | history in SQL, a projection of the log; keys, which are none |
 //! | [`audit`] | who changed what, in a chain that shows tampering |
 //! | [`gateway`] | HTTP: probes, intake, API |
 //! | [`otlp`] | OpenTelemetry traces into events |
@@ -37,6 +38,7 @@ pub mod feed;
 pub mod gateway;
 pub mod hands;
 pub mod heap;
+pub mod keys;
 pub mod metrics;
 pub mod otlp;
 pub mod outputs;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::delivery::Receivers;
 use crate::feed::Chunk;
 use crate::gateway::{GatewayActor, GatewayState, Readiness};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::roster::Slots;
 use crate::settings::InForceError;
@@ -93,6 +94,7 @@ struct Shared {
     system: System,
     slots: Slots,
     store: Store,
+    keys: Keys,
     metrics: Arc<Metrics>,
     spans: Spans,
     signing: Signing,
@@ -115,6 +117,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let spans = Spans::new(&config.telemetry, root.as_str()).map_err(|error| SystemError::Start(error.to_string()))?;
     let receivers = Receivers::new(&config.delivery).map_err(|error| SystemError::Start(error.to_string()))?;
     let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| SystemError::Start(error.to_string()))?;
+    let keys = Keys::open(store.clone(), &config.gateway.keys, &config.data_dir).map_err(|error| SystemError::Start(error.to_string()))?;
     let metrics = Arc::new(Metrics::default());
     let slots = Slots::default();
     let (live, _) = broadcast::channel(LIVE);
@@ -130,6 +133,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         system: system.clone(),
         slots: slots.clone(),
         store: store.clone(),
+        keys: keys.clone(),
         metrics: metrics.clone(),
         spans: spans.clone(),
         signing: signing.clone(),
@@ -146,10 +150,19 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         root,
         readiness: readiness.clone(),
         live,
-        keys: None,
+        keys: Some(Arc::new(keys.clone())),
+        registry: Some(keys.clone()),
         audit: audit.clone(),
     };
     let gateway = GatewayActor::run(&system, config.gateway.clone(), state).await.map_err(|error| SystemError::Start(error.to_string()))?;
+
+    // Everything about keys that every process does, whether or not it owns the log.
+    let (ending, until) = signal::channel(false);
+    let watching = tokio::spawn(keys.clone().watch(until.clone()));
+    let counting = tokio::spawn({
+        let keys = keys.clone();
+        async move { keys.usage.run(keys.records.clone(), until).await }
+    });
 
     let embedded = match &config.nats.url {
         Some(_) => None,
@@ -192,6 +205,9 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let deadline = Duration::from_secs(config.shell.stop_deadline_s);
     let ended = tokio::time::timeout(deadline, async {
         gateway.stop().await;
+        // The last uses are written down while there is a database.
+        ending.send_replace(true);
+        let _ = tokio::join!(watching, counting);
         store.close().await;
         if let Some(log) = &*log_sender.borrow() {
             let _ = log.bus().close().await;

@@ -5,8 +5,10 @@ mod audit;
 pub use audit::{AuditArgs, AuditCommand};
 
 mod drift;
+mod keys;
 
 pub use drift::{DriftArgs, DriftCommand};
+pub use keys::{End, KeysArgs, KeysCommand, NewKeyArgs};
 
 mod nats;
 
@@ -97,6 +99,8 @@ pub enum Command {
     Recovery(RecoveryArgs),
     /// See who changed what, and whether anybody tampered with the record of it
     Audit(AuditArgs),
+    /// Create, rotate and take back API keys
+    Keys(KeysArgs),
     /// Say whether memory leaks: a series of a process, judged as the leak actor would have
     Leak(LeakArgs),
     /// Look at heap profiles

@@ -21,6 +21,7 @@ pub mod forecast;
 pub mod health;
 pub mod healthcheck;
 pub mod heap;
+pub mod keys;
 pub mod leak;
 pub mod nats;
 pub mod out;
@@ -170,6 +171,7 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Drift(args) => drift::run(&mut context, &args).await,
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
         Command::Audit(args) => audit::run(&mut context, &args).await,
+        Command::Keys(args) => keys::run(&mut context, args).await,
         Command::Leak(args) => leak::run(&mut context, &args),
         Command::Heap(args) => heap::run(&mut context, &args),
         Command::Nats(args) => nats::run(&mut context, &args).await,

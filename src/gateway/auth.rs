@@ -19,11 +19,12 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures::future::BoxFuture;
 use homeostat_schemas::Scope;
-use std::collections::BTreeSet;
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use crate::keys::{Principal, Refused as Refusal};
 
 /// Longest text that could be a key, bytes.
 const KEY_MAX: usize = 256;
@@ -35,32 +36,10 @@ const REFUSAL_STEP: Duration = Duration::from_millis(10);
 /// Names under which keys stand in addresses.
 const QUERY_NAMES: &[&str] = &["key", "api_key", "api-key", "apikey", "x-api-key", "access_token", "token", "authorization"];
 
-/// The holder of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// The key's id; no secret.
-    pub key: String,
-    /// The service that it belongs to.
-    pub owner: String,
-    /// What its holder may do.
-    pub scopes: BTreeSet<Scope>,
-    /// Which version of the key was shown.
-    pub version: u32,
-}
-
-/// Why a key is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is none, or none that counts (any more). Which, is nobody's business outside.
-    Invalid,
-    /// It cannot be judged now: too many at once, or the database is away. Answered 503.
-    Busy,
-}
-
 /// Judges keys.
 pub trait Authenticate: Send + Sync {
-    /// Whose key this is, or why it is not accepted.
-    fn authenticate<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Principal, Refusal>>;
+    /// Whose key this is, or why it is not accepted. `source` is where it came from.
+    fn authenticate<'a>(&'a self, key: &'a str, source: IpAddr) -> BoxFuture<'a, Result<Arc<Principal>, Refusal>>;
 
     /// Is there any key at all? Asked once, at the start of a gateway that needs them, so that it can say what to do.
     fn any(&self) -> BoxFuture<'_, bool>;
@@ -138,8 +117,8 @@ pub(super) async fn judge(gate: &Gate, request: &HttpRequest, endpoint: Option<&
     let Forwarded { source, by_proxy } = gate.forwarded.source(request);
     let needed = gate.keys_needed || by_proxy && !is_loopback(source);
     let who = match shown(request.headers()) {
-        Shown::Key(key) if needed || key.starts_with(PREFIX) && gate.state.keys.is_some() => match verify(gate, key).await {
-            Ok(principal) => Who::Key(Arc::new(principal)),
+        Shown::Key(key) if needed || key.starts_with(PREFIX) && gate.state.keys.is_some() => match verify(gate, key, source).await {
+            Ok(principal) => Who::Key(principal),
             Err(Refusal::Busy) => return Err(Problem::unavailable("keys cannot be checked now; ask again")),
             Err(Refusal::Invalid) => {
                 uniform(begun).await;
@@ -163,9 +142,9 @@ pub(super) async fn judge(gate: &Gate, request: &HttpRequest, endpoint: Option<&
     Ok(caller)
 }
 
-async fn verify(gate: &Gate, key: &str) -> Result<Principal, Refusal> {
+async fn verify(gate: &Gate, key: &str, source: IpAddr) -> Result<Arc<Principal>, Refusal> {
     match &gate.state.keys {
-        Some(keys) => keys.authenticate(key).await,
+        Some(keys) => keys.authenticate(key, source).await,
         None => Err(Refusal::Invalid),
     }
 }

@@ -62,6 +62,8 @@ pub struct GatewayConfig {
     pub stream_keep_alive_s: u64,
     /// How long requests at work may take to end when the process stops, seconds.
     pub stop_deadline_s: u64,
+    /// API keys.
+    pub keys: crate::keys::KeysConfig,
 }
 
 impl Default for GatewayConfig {
@@ -90,6 +92,7 @@ impl Default for GatewayConfig {
             stream_clients_max: 64,
             stream_keep_alive_s: 15,
             stop_deadline_s: 5,
+            keys: crate::keys::KeysConfig::default(),
         }
     }
 }

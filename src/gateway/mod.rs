@@ -15,6 +15,7 @@
 //! | [`api`] | status, alerts, commands, queries as JSON |
 //! | [`drift`] | models and their features as JSON |
 //! | [`forecasts`] | series, their forecasts and what is unusual, as JSON |
+//! | [`keys`] | API keys: create, rotate, take back |
 //! | [`recovery`] | what is done about what is wrong, and orders of people |
 //! | [`stream`] | alerts, commands and outcomes as they happen |
 //! | [`openapi`] | the description of all this, made from the types |
@@ -37,6 +38,7 @@ pub mod drift;
 pub mod events;
 pub mod forecasts;
 pub mod key_rotation;
+pub mod keys;
 mod layer;
 pub mod leaks;
 mod limits;
@@ -94,6 +96,8 @@ pub struct GatewayState {
     pub live: broadcast::Sender<Chunk>,
     /// Judges keys; nothing where there are none, and then nobody is let in who needs one.
     pub keys: Option<Arc<dyn Authenticate>>,
+    /// The keys themselves, for those who administer them.
+    pub registry: Option<crate::keys::Keys>,
     /// Where everything that changes something is recorded first.
     pub audit: Audit,
 }

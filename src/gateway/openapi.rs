@@ -5,6 +5,7 @@ use super::drift::DriftQuery;
 use super::events::Receipt;
 use super::forecasts::ForecastsQuery;
 use super::key_rotation::KeyRotationQuery;
+use super::keys::KeysQuery;
 use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
@@ -40,7 +41,7 @@ pub fn document() -> Value {
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in ENDPOINTS {
-        let mut operation = operation(endpoint.path, &mut generator);
+        let mut operation = operation(endpoint.path, endpoint.verb, &mut generator);
         operation["operationId"] = json!(operation_id(endpoint.path, endpoint.verb));
         let mut parameters = in_path(endpoint.path);
         parameters.extend(operation["parameters"].as_array().cloned().unwrap_or_default());
@@ -69,6 +70,7 @@ pub fn document() -> Value {
             { "name": "probes", "description": "Is it alive, is it ready" },
             { "name": "intake", "description": "Telemetry over HTTP" },
             { "name": "api", "description": "What was found, and what is done about it" },
+            { "name": "keys", "description": "Who may use all this" },
         ],
         "paths": paths,
         "components": {
@@ -88,7 +90,7 @@ pub fn document() -> Value {
 }
 
 /// What a path is for, what it takes and what it answers.
-fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
+fn operation(path: &str, verb: Verb, generator: &mut SchemaGenerator) -> Value {
     match path {
         "/livez" | "/health/liveness" => {
             probe("Is the process alive?", "Depends on nothing but the process itself.", json!({ "200": plain("It is") }))
@@ -189,6 +191,7 @@ fn operation(path: &str, generator: &mut SchemaGenerator) -> Value {
                 "schema": { "type": "integer", "minimum": 0 } }));
             json!({ "tags": ["api"], "summary": "Findings and commands as they happen", "parameters": parameters, "responses": { "200": stream } })
         }
+        _ if path.starts_with("/api/v1/keys") => super::keys::operation(path, verb, in_query::<KeysQuery>(), generator),
         "/api/v1/openapi.json" => api("This description", Value::Null, json!({ "type": "object" })),
         // The test below sees to it that there is none.
         _ => json!({ "responses": {} }),

@@ -2,7 +2,7 @@
 //! made from this list too, so that there is no other.
 
 use super::problem::{Problem, no_route};
-use super::{admission, api, drift, events, forecasts, key_rotation, leaks, openapi, probes, recovery, stream, traces};
+use super::{admission, api, drift, events, forecasts, key_rotation, keys, leaks, openapi, probes, recovery, stream, traces};
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -102,6 +102,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/leaks", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(leaks::leaks) },
     Endpoint { path: "/api/v1/recovery", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(recovery::view) },
     Endpoint { path: "/api/v1/recovery/orders", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(recovery::take) },
+    Endpoint { path: "/api/v1/keys", verb: Get, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::list) },
+    Endpoint { path: "/api/v1/keys", verb: Post, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::create) },
+    Endpoint { path: "/api/v1/keys/{id}", verb: Get, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::show) },
+    Endpoint { path: "/api/v1/keys/{id}/rotate", verb: Post, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::rotate) },
+    Endpoint { path: "/api/v1/keys/{id}/revoke", verb: Post, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::revoke) },
+    Endpoint { path: "/api/v1/keys/{id}/recipient", verb: Post, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::recipient) },
     Endpoint { path: "/api/v1/stream", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(stream::events) },
     Endpoint { path: "/api/v1/openapi.json", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(openapi::serve) },
 ];

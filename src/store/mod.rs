@@ -3,6 +3,9 @@
 //! SQLite in the data directory by default, PostgreSQL by address; the same statements run on both. Nothing is decided here and
 //! nothing here is the truth: losing the database loses what the archive of the log no longer holds, and nothing else.
 //!
+//! API keys are the exception: they live in the same database, are no projection of anything, and are lost with it. Their statements are
+//! in [`crate::keys::records`].
+//!
 //! | module | what |
 //! |---|---|
 //! | [`project`](Store::project) | the log into rows, once |
@@ -16,6 +19,7 @@
 //! - DB-2 A batch is projected whole with its position or not at all, and a second time changes nothing.
 //! - DB-3 At most `pool_max` connections; what is idle or old is closed.
 //! - DB-4 A database that was away, emptied or replaced is taken up again by itself, its tables made anew where they are missing.
+//!   For keys that means that there are none: nobody gets in, and [`crate::keys::Keys::watch`] says so loudly.
 
 pub mod error;
 pub mod history;
@@ -44,11 +48,11 @@ const MIGRATION_DEADLINE: Duration = Duration::from_secs(120);
 /// The store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    pool: Pool,
+pub(crate) struct Inner {
+    pub(crate) pool: Pool,
     config: DatabaseConfig,
     place: String,
     /// Are the tables there, as far as anyone knows?
@@ -58,7 +62,7 @@ struct Inner {
     written: Cell<BTreeMap<(String, u16), (u64, u64)>>,
 }
 
-enum Pool {
+pub(crate) enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
 }
@@ -72,7 +76,7 @@ macro_rules! on_pool {
         }
     };
 }
-use on_pool;
+pub(crate) use on_pool;
 
 /// How many connections there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -135,6 +139,11 @@ impl Store {
         &self.inner.config
     }
 
+    /// Is it SQLite?
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self.inner.pool, Pool::Sqlite(_))
+    }
+
     /// Its connections now.
     #[must_use]
     pub fn pool(&self) -> PoolState {
@@ -188,7 +197,7 @@ impl Store {
     }
 
     /// Runs one piece of work on prepared tables within the deadline.
-    async fn work<T>(&self, what: &'static str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+    pub(crate) async fn work<T>(&self, what: &'static str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
         self.prepare().await?;
         let deadline = self.inner.config.query_timeout();
         let done = tokio::time::timeout(deadline, work).await.unwrap_or(Err(Failure::Late(deadline)));
@@ -220,7 +229,7 @@ impl Store {
 
     /// How a transaction that will write begins: SQLite takes the write lock at once, or two readers that both want to write
     /// would refuse each other.
-    fn begin(&self) -> &'static str {
+    pub(crate) fn begin(&self) -> &'static str {
         match &self.inner.pool {
             Pool::Sqlite(_) => "BEGIN IMMEDIATE",
             Pool::Postgres(_) => "BEGIN",
@@ -229,7 +238,7 @@ impl Store {
 }
 
 /// Why a piece of work failed, before it is known where.
-enum Failure {
+pub(crate) enum Failure {
     Sql(sqlx::Error),
     Late(Duration),
     Corrupt(String, String),
@@ -250,15 +259,15 @@ async fn bounded_lock(deadline: Duration, lock: &Mutex<()>) -> Result<tokio::syn
 }
 
 /// Rust's numbers as SQL's, which have a sign. Positions and times stay far below the edge.
-fn signed(number: u64) -> i64 {
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
 /// A text as a column may hold it: PostgreSQL refuses NUL in text. The body, which is JSON, keeps the whole truth.
-fn column(text: &str) -> String {
+pub(crate) fn column(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

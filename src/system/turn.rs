@@ -3,6 +3,7 @@
 use super::{Shared, pulse, told};
 use crate::feed::{Feed, FeedError, READER};
 use crate::hands::{Hands, IndexAdvice};
+use crate::keys;
 use crate::projector::Projector;
 use crate::roster::NAMES;
 use crate::settings::InForceError;
@@ -82,6 +83,8 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         }
     });
     tasks.spawn(Projector::new(log, &shared.root, &shared.store, &shared.slots).run(stop.clone()));
+    tasks.spawn(keys::outbox::run(shared.keys.records.clone(), log.clone(), shared.root.clone(), stop.clone()));
+    tasks.spawn(keys::notes::run(shared.keys.records.clone(), log.clone(), shared.root.clone(), stop.clone()));
     shared.receivers.start(log, &shared.root, &shared.slots, &shared.metrics, &mut tasks, &stop);
     tasks.spawn(pulse::run(log.clone(), shared.root.clone(), shared.slots.clone(), stop.clone()));
     let ticker = Ticker::start(log, &TickerConfig::default());

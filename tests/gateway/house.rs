@@ -5,6 +5,7 @@ use homeostat::audit::{Audit, SigningKey};
 use homeostat::config::DatabaseConfig;
 use homeostat::feed::{Chunk, decode};
 use homeostat::gateway::{AuthMode, Authenticate, GatewayActor, GatewayConfig, GatewayHandle, GatewayState, Readiness};
+use homeostat::keys::{Keys, KeysConfig};
 use homeostat::metrics::Metrics;
 use homeostat::roster::Slots;
 use homeostat::store::Store;
@@ -17,6 +18,7 @@ use tokio::sync::{broadcast, watch};
 
 pub struct House {
     pub gateway: GatewayHandle,
+    pub registry: Option<Keys>,
     pub readiness: Arc<Readiness>,
     pub slots: Slots,
     pub live: broadcast::Sender<Chunk>,
@@ -47,7 +49,16 @@ impl House {
         })
     }
 
+    /// One that asks everybody for a key, and has real ones.
+    pub fn with_registry() -> House {
+        House::build_over(true, None, true, |config| config.auth = AuthMode::Always)
+    }
+
     fn build(bus: bool, keys: Option<Arc<dyn Authenticate>>, change: impl FnOnce(&mut GatewayConfig)) -> House {
+        House::build_over(bus, keys, false, change)
+    }
+
+    fn build_over(bus: bool, keys: Option<Arc<dyn Authenticate>>, real: bool, change: impl FnOnce(&mut GatewayConfig)) -> House {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let (embedded, log) = if bus {
@@ -70,9 +81,13 @@ impl House {
         let readiness = Arc::new(Readiness::default());
         let slots = Slots::default();
         readiness.bus(bus);
-        let gateway = runtime.block_on(async {
+        let (gateway, registry) = runtime.block_on(async {
             let store = Store::connect(&DatabaseConfig::default(), dir.path()).await.unwrap();
             let log_watch = log_receiver.clone();
+            // On a busy machine, and unoptimised, a run of argon2 takes a while.
+            let limits = KeysConfig { queue_ms: 60_000, ..KeysConfig::default() };
+            let registry = real.then(|| Keys::open(store.clone(), &limits, dir.path()).unwrap());
+            let keys = keys.or_else(|| registry.clone().map(|keys| Arc::new(keys) as Arc<dyn Authenticate>));
             let state = GatewayState {
                 log: log_receiver,
                 slots: slots.clone(),
@@ -83,10 +98,11 @@ impl House {
                 live: live.clone(),
                 keys,
                 audit: Audit::new(log_watch, Some(SigningKey::draw())),
+                registry: registry.clone(),
             };
-            GatewayActor::run(&system, config, state).await.unwrap()
+            (GatewayActor::run(&system, config, state).await.unwrap(), registry)
         });
-        House { gateway, readiness, slots, live, log, runtime, bus_down, system, embedded, _dir: dir }
+        House { gateway, registry, readiness, slots, live, log, runtime, bus_down, system, embedded, _dir: dir }
     }
 
     pub fn client(&self) -> Client {

@@ -7,19 +7,20 @@ use futures::future::{BoxFuture, ready};
 use homeostat::gateway::{Authenticate, GatewayConfig, Principal, Refusal};
 use homeostat_schemas::Scope;
 use serde_json::json;
+use std::sync::Arc;
 
 /// `hst_test_<scopes>` is a key with these scopes, `hst_test_busy` one that cannot be judged now.
 struct Keys;
 
 impl Authenticate for Keys {
-    fn authenticate<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Principal, Refusal>> {
+    fn authenticate<'a>(&'a self, key: &'a str, _: std::net::IpAddr) -> BoxFuture<'a, Result<Arc<Principal>, Refusal>> {
         let judged = match key.strip_prefix("hst_test_") {
             Some("busy") => Err(Refusal::Busy),
             Some(scopes) => scopes
                 .split(',')
                 .map(|scope| scope.parse().map_err(|_| Refusal::Invalid))
                 .collect::<Result<_, _>>()
-                .map(|scopes| Principal { key: "k1".to_owned(), owner: "shop".to_owned(), scopes, version: 1 }),
+                .map(|scopes| Arc::new(Principal { key: "k1".to_owned(), owner: "shop".to_owned(), scopes, version: 1 })),
             None => Err(Refusal::Invalid),
         };
         Box::pin(ready(judged))

@@ -1,0 +1,509 @@
+//! `homeostat keys …`: create, look at, rotate and take back API keys.
+//!
+//! A running gateway is asked (with a key of one's own where it wants one, from a file or the variable `HOMEOSTAT_KEY`, never from the
+//! command line, which others on the machine can read); with `--local` the database and the keyring themselves are worked on. A key that
+//! was drawn is shown once, on standard output or in a file for its owner alone.
+
+use super::args::{End, KeysArgs, KeysCommand, NewKeyArgs};
+use super::out::{Tone, complain, plain};
+use super::tail::readable::local;
+use super::{CliError, Context, Finish, Out, bus, healthcheck};
+use crate::clock::now_ms;
+use crate::keys::ask::{ChangeRecipient, CreateKey, KeyAnswer, RevokeKey, RotateKey, bootstrap};
+use crate::keys::format::KeyText;
+use crate::keys::keyring::Keyring;
+use crate::keys::{Actor, Keys, KeysError, Refused};
+use crate::store::Store;
+use homeostat_schemas::Scope;
+use homeostat_schemas::key::Environment;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The variable with the key to show to the gateway.
+const KEY_VARIABLE: &str = "HOMEOSTAT_KEY";
+/// How long the gateway may take.
+const WITHIN: Duration = Duration::from_secs(30);
+/// Of a key or a hash, no more is read.
+const SECRET_MAX: u64 = 4_096;
+/// Keys in one answer of a list.
+const PAGE: u32 = 500;
+/// The first key, in the data directory.
+const BOOTSTRAP_FILE: &str = "bootstrap.key";
+
+/// Where keys are.
+enum Door {
+    /// The database itself.
+    Local(Box<Keys>, Actor),
+    /// A gateway.
+    Http { client: reqwest::Client, base: String, key: Option<KeyText> },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no gateway, or no database; or it cannot be done.
+pub async fn run(context: &mut Context, args: KeysArgs) -> Result<Finish, CliError> {
+    match &args.command {
+        KeysCommand::Verify { file } => return verify(context, file).await,
+        KeysCommand::Bootstrap { out } => return first(context, out.clone()).await,
+        KeysCommand::Keyring { rotate, retire } => return keyring(context, *rotate, *retire).await,
+        _ => {}
+    }
+    let door = if args.local {
+        Door::Local(Box::new(open(context).await?), Actor::local(&person()))
+    } else {
+        Door::http(context, args.url.as_deref(), args.key_file.as_deref())?
+    };
+    if let Door::Local(_, actor) = &door
+        && let Some((action, target)) = recorded(&args.command)
+    {
+        record(context, action, target, &actor.name).await?;
+    }
+    match args.command {
+        KeysCommand::Create { new, out } => {
+            let mut file = out.as_deref().map(private).transpose()?;
+            let answer = door.create(&asked(new, None)).await.inspect_err(|_| forget(out.as_deref()))?;
+            tell(context, answer, file.as_mut().zip(out.as_deref()))?;
+        }
+        KeysCommand::Import { new, hash } => {
+            let hash = secret(&hash)?.expose().to_owned();
+            tell(context, door.create(&asked(new, Some(hash))).await?, None)?;
+        }
+        KeysCommand::List { owner } => list(context, &door, owner.as_deref()).await?,
+        KeysCommand::Show { id } => tell(context, door.show(&id).await?, None)?,
+        KeysCommand::Rotate { id, expected, compromised, grace, out } => {
+            let mut file = out.as_deref().map(private).transpose()?;
+            let asked = RotateKey { expected, compromised, grace_ms: grace };
+            let answer = door.rotate(&id, &asked).await.inspect_err(|_| forget(out.as_deref()))?;
+            tell(context, answer, file.as_mut().zip(out.as_deref()))?;
+        }
+        KeysCommand::Revoke { id, version, compromised } => {
+            tell(context, door.revoke(&id, &RevokeKey { version, compromised }).await?, None)?;
+            if args.local && !context.json {
+                context.out.line("A gateway that runs elsewhere learns of it from the database within two seconds")?;
+            }
+        }
+        KeysCommand::Recipient { id, xkey } => tell(context, door.recipient(&id, ChangeRecipient { recipient: xkey }).await?, None)?,
+        KeysCommand::Verify { .. } | KeysCommand::Bootstrap { .. } | KeysCommand::Keyring { .. } => {}
+    }
+    Ok(Finish::Fine)
+}
+
+/// What of a command stands in the audit log.
+fn recorded(command: &KeysCommand) -> Option<(&'static str, &str)> {
+    match command {
+        KeysCommand::Create { new, .. } | KeysCommand::Import { new, .. } => Some(("key.create", &new.owner)),
+        KeysCommand::Rotate { id, .. } => Some(("key.rotate", id)),
+        KeysCommand::Revoke { id, .. } => Some(("key.revoke", id)),
+        KeysCommand::Recipient { id, .. } => Some(("key.recipient", id)),
+        KeysCommand::List { .. }
+        | KeysCommand::Show { .. }
+        | KeysCommand::Verify { .. }
+        | KeysCommand::Bootstrap { .. }
+        | KeysCommand::Keyring { .. } => None,
+    }
+}
+
+/// Puts what is about to be done into the audit log. Where no bus runs there is none; whoever has the data directory in hand may go on,
+/// and hears of it.
+async fn record(context: &Context, action: &str, target: &str, by: &str) -> Result<(), CliError> {
+    match bus::log(context).await {
+        Ok(log) => bus::record(&log, action, target, by, json!({ "local": true })).await,
+        Err(_) => {
+            complain("no bus runs here: this does not stand in the audit log");
+            Ok(())
+        }
+    }
+}
+
+/// Whoever sits there.
+fn person() -> String {
+    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    user.map_or_else(|| "local".to_owned(), |user| format!("local:{}", plain(&user)))
+}
+
+fn asked(new: NewKeyArgs, hash: Option<String>) -> CreateKey {
+    CreateKey {
+        owner: new.owner,
+        scopes: if new.all_scopes { Scope::ALL.iter().copied().collect() } else { new.scopes.into_iter().collect() },
+        labels: new.labels.into_iter().collect(),
+        environment: if new.test { Environment::Test } else { Environment::Live },
+        starts_ms: None,
+        expires_ms: new.expires.map(|end| match end {
+            End::After(span) => now_ms().saturating_add(span),
+            End::At(at) => at,
+        }),
+        rotate_every_ms: new.rotate_every,
+        grace_ms: new.grace,
+        recipient: new.recipient,
+        hash,
+    }
+}
+
+/// The database and the keyring of the settings.
+async fn open(context: &Context) -> Result<Keys, CliError> {
+    let config = context.config();
+    let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| CliError::new("").because(error))?;
+    Keys::open(store, &config.gateway.keys, &config.data_dir).map_err(refused)
+}
+
+fn refused(error: KeysError) -> CliError {
+    CliError::new("").because(error)
+}
+
+impl Door {
+    fn http(context: &Context, url: Option<&str>, key_file: Option<&Path>) -> Result<Door, CliError> {
+        let base =
+            url.map_or_else(|| format!("http://{}", healthcheck::gateway(context.config())), |url| url.trim_end_matches('/').to_owned());
+        let key = match key_file {
+            Some(file) => Some(secret(file)?),
+            None => std::env::var(KEY_VARIABLE).ok().map(|key| KeyText::new(key.trim().to_owned())),
+        };
+        crate::telemetry::tls();
+        let client = reqwest::Client::builder().timeout(WITHIN).redirect(reqwest::redirect::Policy::none()).build();
+        let client = client.map_err(|error| CliError::new("no HTTP client can be made here").because(error))?;
+        Ok(Door::Http { client, base, key })
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str, body: Option<&(impl Serialize + Sync)>) -> Result<T, CliError> {
+        let Door::Http { client, base, key } = self else { return Err(CliError::new("there is no gateway to ask")) };
+        let url = format!("{base}/api/v1/keys{path}");
+        let mut request = match body {
+            Some(body) => {
+                let body = serde_json::to_vec(body).map_err(|error| CliError::new("it cannot be asked").because(error))?;
+                client.post(&url).header("content-type", "application/json").body(body)
+            }
+            None => client.get(&url),
+        };
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {}", key.expose()));
+        }
+        let away = |error: reqwest::Error| {
+            CliError::new(format!("{base} does not answer"))
+                .because(error.without_url())
+                .advise("see whether `homeostat up` runs there, or work on the database with --local")
+        };
+        let answer = request.send().await.map_err(away)?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(away)?;
+        if !status.is_success() {
+            let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let detail = value.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
+            let error = CliError::new(format!("{base} answered {}: {}", status.as_u16(), plain(detail)));
+            return Err(if status.as_u16() == 401 {
+                error.advise(format!("show a key with the scope keys:admin, by --key-file or the variable {KEY_VARIABLE}"))
+            } else {
+                error
+            });
+        }
+        serde_json::from_slice(&bytes).map_err(|error| CliError::new(format!("what {base} answered cannot be understood")).because(error))
+    }
+
+    async fn create(&self, asked: &CreateKey) -> Result<KeyAnswer, CliError> {
+        match self {
+            Door::Local(keys, actor) => keys.create(asked.clone(), actor).await.map_err(refused),
+            Door::Http { .. } => self.ask("", Some(asked)).await,
+        }
+    }
+
+    async fn show(&self, id: &str) -> Result<KeyAnswer, CliError> {
+        match self {
+            Door::Local(keys, _) => keys.show(id).await.map_err(refused),
+            Door::Http { .. } => self.ask(&format!("/{}", in_path(id)?), None::<&()>).await,
+        }
+    }
+
+    async fn rotate(&self, id: &str, asked: &RotateKey) -> Result<KeyAnswer, CliError> {
+        match self {
+            Door::Local(keys, actor) => keys.rotate(id, asked, actor).await.map_err(refused),
+            Door::Http { .. } => self.ask(&format!("/{}/rotate", in_path(id)?), Some(asked)).await,
+        }
+    }
+
+    async fn revoke(&self, id: &str, asked: &RevokeKey) -> Result<KeyAnswer, CliError> {
+        match self {
+            Door::Local(keys, actor) => keys.revoke(id, asked, actor).await.map_err(refused),
+            Door::Http { .. } => self.ask(&format!("/{}/revoke", in_path(id)?), Some(asked)).await,
+        }
+    }
+
+    async fn recipient(&self, id: &str, asked: ChangeRecipient) -> Result<KeyAnswer, CliError> {
+        match self {
+            Door::Local(keys, actor) => keys.change_recipient(id, asked, actor).await.map_err(refused),
+            Door::Http { .. } => self.ask(&format!("/{}/recipient", in_path(id)?), Some(&asked)).await,
+        }
+    }
+
+    async fn page(&self, owner: Option<&str>, after: &str) -> Result<Vec<KeyAnswer>, CliError> {
+        match self {
+            Door::Local(keys, _) => {
+                let records = keys.records.list(owner, after, PAGE).await.map_err(refused)?;
+                Ok(records.into_iter().map(KeyAnswer::of).collect())
+            }
+            Door::Http { .. } => {
+                let owner = owner.map(|owner| format!("&owner={}", percent(owner))).unwrap_or_default();
+                self.ask(&format!("?limit={PAGE}&after={after}{owner}"), None::<&()>).await
+            }
+        }
+    }
+}
+
+/// An id stands in an address as it is; anything else is none.
+fn in_path(id: &str) -> Result<&str, CliError> {
+    if homeostat_schemas::key::is_key_id(id) {
+        Ok(id)
+    } else {
+        Err(CliError::new(format!("`{}` is no id of a key: 12 letters and digits", plain(id))))
+    }
+}
+
+/// A text in a query.
+fn percent(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}
+
+async fn list(context: &mut Context, door: &Door, owner: Option<&str>) -> Result<(), CliError> {
+    let mut after = String::new();
+    let mut none = true;
+    loop {
+        let page = door.page(owner, &after).await?;
+        let Some(last) = page.last() else { break };
+        after.clone_from(&last.record.id);
+        none = false;
+        for answer in &page {
+            if context.json {
+                context.out.json(&answer.record)?;
+            } else {
+                row(&mut context.out, answer)?;
+            }
+        }
+    }
+    if none && !context.json {
+        context.out.line("there are no keys; `homeostat keys create` makes one")?;
+    }
+    Ok(())
+}
+
+fn row(out: &mut Out, answer: &KeyAnswer) -> Result<(), CliError> {
+    let KeyAnswer { record, state, .. } = answer;
+    let state = out.paint(tone(*state), &format!("{:<8}", state.name()));
+    let version = record.versions.last().map_or(0, |version| version.version);
+    let scopes: Vec<&str> = record.scopes.iter().map(|scope| scope.name()).collect();
+    let end = record.expires_ms.map(|end| format!("  until {}", local(end))).unwrap_or_default();
+    out.line(format!("{}  {state} v{version:<4} {:<20} {}{end}", record.id, plain(&record.owner), scopes.join(" ")))
+}
+
+const fn tone(state: homeostat_schemas::KeyState) -> Tone {
+    use homeostat_schemas::KeyState;
+    match state {
+        KeyState::Active => Tone::Good,
+        KeyState::Pending | KeyState::Grace => Tone::Warning,
+        KeyState::Revoked => Tone::Bad,
+        KeyState::Expired | KeyState::Purged => Tone::Faint,
+    }
+}
+
+/// One key in full; a key that was drawn goes to the file, if there is one.
+fn tell(context: &mut Context, mut answer: KeyAnswer, file: Option<(&mut std::fs::File, &Path)>) -> Result<(), CliError> {
+    let text = answer.key.take().map(KeyText::new);
+    let written = match (&text, file) {
+        (Some(text), Some((file, path))) => {
+            write_private(file, path, text)?;
+            Some(path.display().to_string())
+        }
+        _ => None,
+    };
+    if context.json {
+        let mut value = serde_json::to_value(&answer).map_err(|error| CliError::new("it cannot be written").because(error))?;
+        match (&text, written) {
+            (_, Some(path)) => value["file"] = path.into(),
+            (Some(text), None) => value["key"] = text.expose().into(),
+            (None, None) => {}
+        }
+        return context.out.json(&value);
+    }
+    row(&mut context.out, &answer)?;
+    for version in &answer.record.versions {
+        let now = now_ms();
+        let state = version.state_at(now);
+        let state = context.out.paint(tone(state), &format!("{:<8}", state.name()));
+        let usage = answer.usage.iter().find(|usage| usage.version == version.version);
+        let used = usage.map_or_else(String::new, |usage| {
+            let from = usage.source.as_deref().map(|source| format!(" from {}", plain(source))).unwrap_or_default();
+            format!("  used {} times, last {}{from}", usage.count, local(usage.last_used_ms))
+        });
+        let end = version.expires_ms.map(|end| format!("  until {}", local(end))).unwrap_or_default();
+        context.out.line(format!("  v{:<4} {state} since {}{end}{used}", version.version, local(version.created_ms)))?;
+    }
+    if let Some(change) = &answer.record.recipient_change {
+        let to = change.recipient.as_deref().unwrap_or("nobody");
+        context.out.line(format!(
+            "  from {} on new secrets are sealed for {}, as {} asked",
+            local(change.from_ms),
+            plain(to),
+            plain(&change.by)
+        ))?;
+    }
+    if let Some(prefix) = &answer.prefix {
+        context.out.line(format!("  its holder shows their secret behind this: {}", plain(prefix)))?;
+    }
+    match (text, written) {
+        (_, Some(path)) => context.out.line(format!("The key is in {} and nowhere else", plain(&path))),
+        (Some(text), None) => {
+            context.out.line("This is the key. It is shown this once:")?;
+            context.out.line(text.expose())
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// A secret from a file or standard input, without the end of its line.
+fn secret(path: &Path) -> Result<KeyText, CliError> {
+    let failed = |error: std::io::Error| CliError::new(format!("{} cannot be read", path.display())).because(error);
+    let mut text = zeroize::Zeroizing::new(String::new());
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(SECRET_MAX).read_to_string(&mut text).map_err(failed)?;
+    } else {
+        std::fs::File::open(path).map_err(failed)?.take(SECRET_MAX).read_to_string(&mut text).map_err(failed)?;
+    }
+    Ok(KeyText::new(text.trim().to_owned()))
+}
+
+/// A new file for its owner alone. It is made before the key is drawn, so that no key is lost for want of a place.
+fn private(path: &Path) -> Result<std::fs::File, CliError> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| {
+        CliError::new(format!("{} cannot be made", path.display())).because(error).advise("name a file that does not exist")
+    })
+}
+
+/// A file that was made for a key that was not.
+fn forget(path: Option<&Path>) {
+    if let Some(path) = path {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn write_private(file: &mut std::fs::File, path: &Path, text: &KeyText) -> Result<(), CliError> {
+    let written = file.write_all(text.expose().as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
+    written.map_err(|error| CliError::new(format!("{} cannot be written", path.display())).because(error))
+}
+
+async fn verify(context: &mut Context, file: &Path) -> Result<Finish, CliError> {
+    let text = secret(file)?;
+    let keys = open(context).await?;
+    let judged = keys.verifier.verify(text.expose()).await;
+    match judged {
+        Ok(principal) => {
+            if context.json {
+                let scopes: Vec<&str> = principal.scopes.iter().map(|scope| scope.name()).collect();
+                context.out.json(&json!({ "accepted": true, "id": principal.key, "owner": principal.owner, "version": principal.version, "scopes": scopes }))?;
+            } else {
+                let scopes: Vec<&str> = principal.scopes.iter().map(|scope| scope.name()).collect();
+                let owner = plain(&principal.owner);
+                context.out.line(format!("accepted: {} v{} of {owner}: {}", principal.key, principal.version, scopes.join(" ")))?;
+            }
+            Ok(Finish::Fine)
+        }
+        Err(Refused::Invalid) => {
+            // Why, for whoever has the database in hand.
+            let reason = reason(&keys, &text).await;
+            if context.json {
+                context.out.json(&json!({ "accepted": false, "reason": reason }))?;
+            } else {
+                context.out.line(format!("not accepted: {reason}"))?;
+            }
+            Ok(Finish::Failed)
+        }
+        Err(Refused::Busy) => Err(CliError::new("the key cannot be checked now").advise("see whether the database answers")),
+    }
+}
+
+/// Why a key is refused. Said here, to somebody who can read the database anyway, and never over HTTP.
+async fn reason(keys: &Keys, text: &KeyText) -> String {
+    let Some(shown) = crate::keys::format::parse(text.expose()) else {
+        return "it is no key: its form or its checksum is wrong".to_owned();
+    };
+    if !keys.records.keyring().minted(&shown) {
+        return "it was not made with this keyring".to_owned();
+    }
+    match keys.records.get(shown.id.as_str()).await {
+        Err(KeysError::NotFound(_)) => "there is no such key in the database".to_owned(),
+        Err(error) => error.to_string(),
+        Ok(record) if record.environment != shown.environment => format!("it is for {}", record.environment.name()),
+        Ok(record) => {
+            let now = now_ms();
+            let states: Vec<String> =
+                record.versions.iter().map(|version| format!("v{} {}", version.version, version.state_at(now))).collect();
+            format!("its secret is that of no version that is accepted ({})", states.join(", "))
+        }
+    }
+}
+
+async fn first(context: &mut Context, out: Option<PathBuf>) -> Result<Finish, CliError> {
+    let keys = open(context).await?;
+    let path = out.unwrap_or_else(|| context.config().data_dir.join(BOOTSTRAP_FILE));
+    let mut file = private(&path)?;
+    let created = match bootstrap(&keys.records).await {
+        Ok(created) => created,
+        Err(error) => {
+            drop(file);
+            forget(Some(&path));
+            return Err(refused(error));
+        }
+    };
+    write_private(&mut file, &path, &created.text)?;
+    let expires_ms = created.record.expires_ms.unwrap_or_default();
+    if context.json {
+        context.out.json(&json!({ "id": created.record.id, "file": path.display().to_string(), "expires_ms": expires_ms }))?;
+    } else {
+        context.out.line(format!(
+            "The first key is in {}: until {}, and for one key. Make yours with it:",
+            path.display(),
+            local(expires_ms)
+        ))?;
+        context.out.line(format!("  homeostat keys --key-file {} create --owner YOU --all-scopes --out admin.key", path.display()))?;
+    }
+    Ok(Finish::Fine)
+}
+
+async fn keyring(context: &mut Context, rotate: bool, retire: Option<u32>) -> Result<Finish, CliError> {
+    let config = context.config();
+    let path = config.gateway.keys.keyring_path(&config.data_dir);
+    let wrong = |error| refused(KeysError::Keyring(error));
+    let keyring = match (rotate, retire) {
+        (true, _) => Keyring::rotate(&path, now_ms()),
+        (false, Some(number)) => Keyring::retire(&path, number),
+        (false, None) => Keyring::open(&path, now_ms()),
+    };
+    let keyring = keyring.map_err(wrong)?;
+    let generations: Vec<Value> = keyring
+        .generations()
+        .iter()
+        .map(|generation| json!({ "number": generation.number, "created_ms": generation.created_ms }))
+        .collect();
+    if context.json {
+        context.out.json(&json!({ "keyring": keyring.id(), "file": path.display().to_string(), "generations": generations }))?;
+    } else {
+        context.out.line(format!("keyring {} in {}", keyring.id(), path.display()))?;
+        for (index, generation) in keyring.generations().iter().enumerate() {
+            let newest = if index == 0 { "  new keys are made with it" } else { "" };
+            context.out.line(format!("  generation {:<4} since {}{newest}", generation.number, local(generation.created_ms)))?;
+        }
+    }
+    Ok(Finish::Fine)
+}
