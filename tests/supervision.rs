@@ -10,6 +10,7 @@ use homeostat::feed::Feed;
 use homeostat::metrics::Metrics;
 use homeostat::roster::{ActorSettings, Slot};
 use homeostat::shell::ShellConfig;
+use homeostat::signing::{Signing, SigningConfig};
 use homeostat::supervise::{Common, End, Keeper};
 use homeostat::telemetry::Spans;
 use homeostat_actors::core::{Core, Cx, Input, Interest};
@@ -101,6 +102,7 @@ async fn rig(config: ShellConfig) -> Rig {
         system,
         suspects: dir.path().to_owned(),
         spans: Spans::default(),
+        signing: Signing::open(&SigningConfig::default(), dir.path()).unwrap(),
         stop: stopped.clone(),
         fence: Fence::On,
     };

@@ -1,5 +1,7 @@
 //! What a signature holds together, and what it refuses.
 
+#![allow(clippy::unwrap_used)]
+
 use super::*;
 use expect_test::expect;
 use proptest::prelude::*;
