@@ -1,7 +1,7 @@
 //! What the drift mind's promises are worth: false alarms without drift, delays with it, and two known data sets.
 //!
 //! ```sh
-//! cargo run --release -p homeostat-actors --example drift_study -- false-alarms [HORIZONS] [SEED]
+//! cargo run --release -p homeostat-actors --example drift_study -- false-alarms [HORIZONS] [SEED] [WORLD]
 //! cargo run --release -p homeostat-actors --example drift_study -- delays [HORIZONS] [SEED]
 //! cargo run --release -p homeostat-actors --example drift_study -- data DIR
 //! ```
@@ -41,10 +41,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, otherwise: u64| arguments.get(at).map_or(otherwise, |text| text.parse().expect("a number"));
     match arguments.first().map(String::as_str) {
-        Some("false-alarms") => false_alarms(number(1, 2_000), number(2, 1)),
+        Some("false-alarms") => false_alarms(number(1, 2_000), number(2, 1), arguments.get(3)),
         Some("delays") => delays(number(1, 200), number(2, 1)),
         Some("data") => data(Path::new(arguments.get(1).expect("a folder"))),
-        _ => println!("false-alarms [HORIZONS] [SEED] | delays [HORIZONS] [SEED] | data DIR"),
+        _ => println!("false-alarms [HORIZONS] [SEED] [WORLD] | delays [HORIZONS] [SEED] | data DIR"),
     }
 }
 
@@ -178,10 +178,10 @@ fn config(rule: RuleSet) -> DriftConfig {
     DriftConfig { rule, watch_ms: DAY / PARTS, ..DriftConfig::default() }
 }
 
-fn false_alarms(horizons: u64, seed: u64) {
+fn false_alarms(horizons: u64, seed: u64, only: Option<&String>) {
     println!("share of {horizons} horizons with any false alarm, seed {seed} (promise of the guarded rule: 0.05)");
     println!("{:<20} {:>8} {:>8} {:>10} {:>24}", "world", "guarded", "windows", "e-process", "compatible: any / a day");
-    for (name, world) in WORLDS {
+    for (name, world) in WORLDS.into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)) {
         let (mut any, mut windows, mut piled) = (0, 0, 0);
         for i in 0..horizons {
             let stand = horizon(world, seed.wrapping_add(i), None, A_DAY, config(RuleSet::Guarded));

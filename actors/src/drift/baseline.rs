@@ -13,7 +13,7 @@ use homeostat_schemas::event::SampleValue;
 use homeostat_schemas::{Ms, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF as _, StudentsT};
+use statrs::distribution::{ChiSquared, ContinuousCDF as _, FisherSnedecor, StudentsT};
 use std::collections::BTreeMap;
 
 /// Most values that are kept while cells are not known yet.
@@ -168,15 +168,29 @@ pub struct Spread {
     pub deviation: f64,
     /// How many times more windows differ than independent samples would: about 1, or more when samples depend on each other.
     pub dispersion: f64,
-    /// Do windows differ more than independent samples ever would (chi-square, p < 0.01)?
+    /// Degrees of freedom behind `dispersion`: windows times (bins − 1).
+    pub freedom: f64,
+    /// The most that `dispersion` may be in truth (one-sided 95 %), and never less than 1: evidence between looks counts that much less.
+    pub inflation: f64,
+    /// Do windows differ more than independent samples ever would (chi-square, p < 0.05)?
     pub dependent: bool,
 }
 
 impl Spread {
+    /// The p-value that windows of the baseline ask for. Always that of the statistic divided by its dispersion (Rao and Scott 1981), an F
+    /// because the dispersion is itself an estimate: a little dependence that nobody could call certain costs certainty at once. Where
+    /// windows certainly differ, they may differ in one way more than in others, and each of them is a witness.
+    pub(super) fn p(&self, statistic: f64) -> f64 {
+        let bins = self.freedom / f64::from(self.windows.max(1));
+        let ratio = statistic / bins / self.dispersion;
+        let scaled = FisherSnedecor::new(bins, self.freedom).map_or(1.0, |f| f.sf(ratio)).clamp(0.0, 1.0);
+        if self.dependent { scaled.max(self.day_p(statistic)) } else { scaled }
+    }
+
     /// The chance of a window as far from the baseline as this one, judged by the windows of the baseline: the one-sided prediction
     /// interval of a logarithm (Student's t, Hahn and Meeker 1991, section 4.6). It holds however samples within a window depend on
     /// each other, as long as windows do not.
-    pub(super) fn p(&self, statistic: f64) -> f64 {
+    fn day_p(&self, statistic: f64) -> f64 {
         let n = f64::from(self.windows);
         if self.windows < 2 || self.deviation <= 0.0 || statistic <= 0.0 {
             return 1.0;
@@ -282,8 +296,11 @@ fn spread(all: &[u64], windows: &[(u64, Vec<u64>)], config: &DriftConfig) -> Opt
     let mean = statistics.iter().map(|x| x.ln()).sum::<f64>() / n;
     let variance = statistics.iter().map(|x| (x.ln() - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let (sum, dof) = (statistics.iter().sum::<f64>(), n * real(all.len() as u64 - 1));
-    let dependent = chi2::survival(sum, dof) < 0.01;
-    Some(Spread { windows: count, mean, deviation: variance.sqrt(), dispersion: sum / dof, dependent })
+    let dependent = chi2::survival(sum, dof) < 0.05;
+    let dispersion = sum / dof;
+    let least = ChiSquared::new(dof).map_or(dof, |chi2| chi2.inverse_cdf(0.05));
+    let inflation = (sum / least.max(f64::MIN_POSITIVE)).max(1.0);
+    Some(Spread { windows: count, mean, deviation: variance.sqrt(), dispersion, freedom: dof, inflation, dependent })
 }
 
 /// A baseline as an order carries it (`drift.baseline`), made from whole samples.

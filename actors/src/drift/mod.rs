@@ -77,7 +77,7 @@ pub struct DriftCore {
 
 impl Core for DriftCore {
     const NAME: &'static str = "drift";
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     const INTEREST: Interest =
         Interest { events: &[EventKind::Sample, EventKind::Order], commands: true, outcomes: true, ..Interest::NONE };
     type Config = DriftConfig;

@@ -120,9 +120,9 @@ impl Watch {
         current
     }
 
-    /// The p-value that days of the baseline ask for; 0 where they ask for nothing.
+    /// The p-value that days of the baseline ask for; 0 where they are not known.
     pub(super) fn day_p(&self, window: u64, config: &DriftConfig) -> f64 {
-        let Some(spread) = self.baseline.spread.filter(|spread| spread.dependent) else { return 0.0 };
+        let Some(spread) = self.baseline.spread else { return 0.0 };
         spread.p(statistic(self.baseline.bins_of(window, config), &self.baseline.grid.binned(&self.current())))
     }
 
@@ -191,6 +191,7 @@ impl Watch {
             centre: baseline.iter().map(|count| real(*count) / all).collect(),
             horizon: part(&self.pile.horizon),
             fifth: part(&self.pile.fifth),
+            inflation: self.baseline.spread.map_or(1.0, |spread| spread.inflation),
             baseline,
             open,
         }
@@ -262,6 +263,9 @@ struct Urn {
     fifth: Vec<u64>,
     open: Vec<u64>,
     centre: Vec<f64>,
+    /// Logarithms are divided by this: a power of an e-value with an exponent up to 1 is one too (Jensen), and samples that depend on each
+    /// other a little tell that much less.
+    inflation: f64,
 }
 
 impl Urn {
@@ -284,7 +288,7 @@ impl Urn {
 
     /// No larger than can be multiplied and summed.
     fn ln_e_value(&self, before: &[u64], now: &[u64]) -> f64 {
-        urn::ln_e_value(before, now, &self.centre).min(600.0)
+        (urn::ln_e_value(before, now, &self.centre) / self.inflation).min(600.0)
     }
 }
 
