@@ -43,6 +43,9 @@ fn render(context: &mut Context, args: &RenderArgs) -> Result<Finish, CliError> 
         named => named.to_vec(),
     };
     Signers::new(signers.iter().map(String::as_str)).map_err(|why| CliError::new("`--signer` cannot be used").because(why))?;
+    if args.show_secrets && !context.json {
+        return Err(CliError::new("--show-secrets is for --json only; the files in the folder hold them in any case"));
+    }
     let out = absolute(&args.out)?;
     let listening = Listening {
         listen: listen(args)?,

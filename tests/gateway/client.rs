@@ -26,10 +26,12 @@ impl Answer {
     }
 }
 
-/// One connection.
+/// One connection at a time.
 pub struct Client {
     pub stream: TcpStream,
     reader: BufReader<TcpStream>,
+    /// The server said that it closes the connection, as it does when it did not read a whole request.
+    closing: bool,
 }
 
 impl Client {
@@ -38,11 +40,14 @@ impl Client {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
-        Client { stream, reader }
+        Client { stream, reader, closing: false }
     }
 
     /// Sends the head of a request.
     pub fn head(&mut self, line: &str, headers: &[(&str, &str)]) {
+        if self.closing {
+            *self = Client::to(&self.stream.peer_addr().unwrap().to_string());
+        }
         let mut text = format!("{line} HTTP/1.1\r\nhost: test\r\n");
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -92,6 +97,7 @@ impl Client {
     pub fn answer(&mut self) -> Answer {
         let mut answer = self.answer_head();
         let length = answer.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        self.closing = answer.header("connection") == Some("close");
         answer.body = vec![0; length];
         self.reader.read_exact(&mut answer.body).unwrap();
         answer

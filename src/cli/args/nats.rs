@@ -82,7 +82,7 @@ pub struct RenderArgs {
     #[arg(long)]
     pub rotate: bool,
     /// With --json: print the secret keys, too
-    #[arg(long, requires = "json")]
+    #[arg(long)]
     pub show_secrets: bool,
 }
 
