@@ -10,6 +10,7 @@
 //! | [`key`] | API keys without their secrets, and what happens to them |
 //! | [`sealed`] | new secrets on their way to their owners |
 //! | [`rule`] | the catalogue of every finding: name, severity, meaning, what to do |
+//! | [`silence`] | what people do not want to hear of, and what they look after |
 //! | [`subject`] | where on the bus each of them lives |
 //! | [`envelope`] | headers, identities, trace context; from bytes to words |
 //! | [`batch`] | one message of telemetry into events, each judged on its own |
@@ -30,6 +31,7 @@ pub mod outcome;
 pub mod rule;
 pub mod sealed;
 pub mod signature;
+pub mod silence;
 pub mod subject;
 pub mod time;
 

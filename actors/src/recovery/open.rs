@@ -321,5 +321,7 @@ fn is_for_another_mind(action: &str) -> bool {
         crate::key_rotation::KeyRotationCore::NAME,
         crate::status::StatusCore::NAME,
     ];
-    action == crate::query::INDEX_CREATED || action.split_once('.').is_some_and(|(topic, _)| MINDS.contains(&topic))
+    action == crate::query::INDEX_CREATED
+        || homeostat_schemas::silence::ORDERS.contains(&action)
+        || action.split_once('.').is_some_and(|(topic, _)| MINDS.contains(&topic))
 }

@@ -1,7 +1,9 @@
 //! Incidents: the last message of each, open or resolved.
 
-use super::{Dropped, StatusConfig, StatusView};
+use super::silences::{SilenceState, Silences};
+use super::{Dropped, Mark, StatusConfig, StatusView};
 use crate::core::Kept;
+use homeostat_schemas::Severity;
 use homeostat_schemas::{Alert, State, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,13 +23,38 @@ pub struct Count {
     pub open: u64,
 }
 
+/// Somebody looks after an incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Acknowledgement {
+    /// Who.
+    pub by: String,
+    /// What was said.
+    pub reason: String,
+    /// Since when, log time.
+    pub at_ms: UnixMs,
+    /// How urgent the incident was then. One that grows has to be acknowledged again.
+    pub severity: Severity,
+}
+
+/// An incident.
+#[derive(Debug, Serialize, Deserialize)]
+struct Known {
+    /// Its last message.
+    last: Kept<Alert>,
+    /// The id of its first.
+    first: String,
+    /// The silences that cover it, in force or not.
+    silences: BTreeSet<String>,
+    acknowledged: Option<Acknowledgement>,
+}
+
 /// Where an incident stands in the order of eviction: open ones last, then by when their last message was decided.
 type Place = (bool, UnixMs, String);
 
 /// Every incident that is known.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Findings {
-    alerts: BTreeMap<String, Kept<Alert>>,
+    alerts: BTreeMap<String, Known>,
     order: BTreeSet<Place>,
     rules: BTreeMap<String, Count>,
 }
@@ -37,8 +64,8 @@ fn place(alert: &Alert) -> Place {
 }
 
 impl Findings {
-    pub(super) fn take(&mut self, alert: &Alert, config: &StatusConfig, dropped: &mut Dropped) {
-        let before = self.alerts.get(&alert.incident).map(|kept| &kept.0);
+    pub(super) fn take(&mut self, alert: &Alert, silences: &mut Silences, config: &StatusConfig, dropped: &mut Dropped) {
+        let before = self.alerts.get(&alert.incident).map(|known| &known.last.0);
         // The log is in order, so an earlier message is one that was there before; an incident that is over does not begin again.
         let was_there = |before: &Alert| {
             alert.id == before.id || alert.at_ms < before.at_ms || before.state == State::Resolved && alert.at_ms == before.at_ms
@@ -52,11 +79,77 @@ impl Findings {
         count.fired = count.fired.saturating_add(u64::from(is_open && !was_open));
         count.resolved = count.resolved.saturating_add(u64::from(!is_open));
         count.open = count.open.saturating_add(u64::from(is_open && !was_open)).saturating_sub(u64::from(!is_open && was_open));
-        if let Some(Kept(before)) = self.alerts.insert(alert.incident.clone(), Kept(alert.clone())) {
-            self.order.remove(&place(&before));
+        let mut known = Known { last: Kept(alert.clone()), first: alert.id.clone(), silences: BTreeSet::new(), acknowledged: None };
+        if let Some(before) = self.alerts.remove(&alert.incident) {
+            self.order.remove(&place(&before.last.0));
+            known.first = before.first;
+            known.acknowledged = before.acknowledged.filter(|said| is_open && alert.severity <= said.severity);
         }
+        if is_open {
+            known.silences = silences.covering(alert).into_iter().collect();
+        }
+        self.alerts.insert(alert.incident.clone(), known);
         self.order.insert(place(alert));
         self.make_room(config, dropped);
+    }
+
+    /// A silence was made, anew or for the first time: which open incidents does it cover?
+    pub(super) fn cover(&mut self, id: &str, silences: &mut Silences) {
+        for known in self.alerts.values_mut() {
+            if known.last.0.state == State::Firing && silences.covers(id, &known.last.0) {
+                known.silences.insert(id.to_owned());
+            } else {
+                known.silences.remove(id);
+            }
+        }
+    }
+
+    /// Silences were forgotten.
+    pub(super) fn uncover(&mut self, silences: &Silences) {
+        for known in self.alerts.values_mut() {
+            known.silences.retain(|id| silences.contains(id));
+        }
+    }
+
+    /// The open incident of this id, or whose last message has it.
+    fn open_mut(&mut self, id: &str) -> Option<&mut Known> {
+        let is_it = |known: &Known| known.last.0.state == State::Firing;
+        let incident = match self.alerts.get(id) {
+            Some(_) => id.to_owned(),
+            None => {
+                self.alerts.values().find(|known| is_it(known) && (known.last.0.id == id || known.first == id))?.last.0.incident.clone()
+            }
+        };
+        self.alerts.get_mut(&incident).filter(|known| is_it(known))
+    }
+
+    /// Somebody looks after an incident.
+    ///
+    /// # Errors
+    /// It is not open.
+    pub(super) fn acknowledge(&mut self, id: &str, by: &str, reason: &str, now: UnixMs) -> Result<(), String> {
+        let known = self.open_mut(id).ok_or("no such incident is open")?;
+        let (by, reason) = (by.to_owned(), reason.to_owned());
+        known.acknowledged = Some(Acknowledgement { by, reason, at_ms: now, severity: known.last.0.severity });
+        Ok(())
+    }
+
+    /// Nobody does any more.
+    ///
+    /// # Errors
+    /// It is not open, or nobody did.
+    pub(super) fn unacknowledge(&mut self, id: &str) -> Result<(), String> {
+        let known = self.open_mut(id).ok_or("no such incident is open")?;
+        known.acknowledged.take().map(drop).ok_or_else(|| "it was not acknowledged".to_owned())
+    }
+
+    /// How many open incidents each silence covers.
+    pub(super) fn covered(&self) -> BTreeMap<String, usize> {
+        let mut covered = BTreeMap::new();
+        for id in self.alerts.values().flat_map(|known| &known.silences) {
+            *covered.entry(id.clone()).or_default() += 1;
+        }
+        covered
     }
 
     fn count(&mut self, rule: &str, config: &StatusConfig) -> &mut Count {
@@ -78,7 +171,7 @@ impl Findings {
         while self.alerts.len() > config.incidents_max
             && let Some((open, _, incident)) = self.order.pop_first()
         {
-            if let Some(Kept(alert)) = self.alerts.remove(&incident)
+            if let Some(Known { last: Kept(alert), .. }) = self.alerts.remove(&incident)
                 && open
             {
                 dropped.open += 1;
@@ -97,7 +190,7 @@ impl Findings {
     }
 
     pub(super) fn get(&self, incident: &str) -> Option<&Alert> {
-        self.alerts.get(incident).map(|kept| &kept.0)
+        self.alerts.get(incident).map(|known| &known.last.0)
     }
 
     pub(super) fn counts(&self) -> &BTreeMap<String, Count> {
@@ -106,9 +199,20 @@ impl Findings {
 
     /// Open incidents, and the newest resolved ones.
     pub(super) fn show(&self, view: &mut StatusView, recent_max: usize) {
+        let active = view.silences.iter().filter(|silence| silence.state == SilenceState::Active);
+        let active: BTreeSet<String> = active.map(|silence| silence.id.clone()).collect();
         for (open, _, incident) in self.order.iter().rev() {
-            let Some(Kept(alert)) = self.alerts.get(incident) else { continue };
+            let Some(known) = self.alerts.get(incident) else { continue };
+            let alert = &known.last.0;
             if *open {
+                let mark = Mark {
+                    silenced_by: known.silences.intersection(&active).cloned().collect(),
+                    acknowledged: known.acknowledged.clone(),
+                    first: (known.first != alert.id).then(|| known.first.clone()),
+                };
+                if mark != Mark::default() {
+                    view.marks.insert(incident.clone(), mark);
+                }
                 *view.open_by_severity.entry(alert.severity).or_default() += 1;
                 *view.open_by_service.entry(alert.service.clone()).or_default() += 1;
                 view.open.push(alert.clone());
@@ -126,7 +230,16 @@ impl Findings {
         if self.alerts.len() > limits.incidents_max || self.rules.len() > limits.rules_max.saturating_add(1) {
             return Some("S-1");
         }
-        let placed = self.alerts.values().all(|kept| self.order.contains(&place(&kept.0)));
+        let placed = self.alerts.values().all(|known| self.order.contains(&place(&known.last.0)));
         (!placed || self.order.len() != self.alerts.len()).then_some("S-2")
+    }
+
+    /// S-4.
+    pub(super) fn covered_rightly(&self, silences: &Silences) -> bool {
+        self.alerts.values().all(|known| {
+            let open = known.last.0.state == State::Firing;
+            let silences_known = known.silences.iter().all(|id| silences.contains(id));
+            silences_known && (open || (known.silences.is_empty() && known.acknowledged.is_none()))
+        })
     }
 }

@@ -4,24 +4,33 @@
 //! What finds no room makes room in this order: incidents that are resolved before open ones, and within each the oldest; commands
 //! that are settled (nothing more is expected of them) before others, and within each the oldest. What was dropped is counted.
 //!
+//! People's word on alerts is kept here too: silences, maintenance windows that come again, and who looks after what. They are
+//! `order` events on the log ([`homeostat_schemas::silence`]), so a replay knows them, and log time decides when one is in force.
+//! An alert that is silenced is found, shown and acted on as any other; only nobody is told.
+//!
 //! Promises
 //! - S-1 No collection exceeds its limit in the settings.
 //! - S-2 Every incident and every command stands in the order of eviction exactly once, in the class it is in.
 //! - S-3 A message that comes again, or late, changes nothing: an incident is as its last message by log time said.
+//! - S-4 Only open incidents are covered by silences or acknowledged, and only by silences that are known.
 
 mod commands;
 mod incidents;
+mod silences;
 
 pub use commands::{CommandState, CommandView, Reply};
-pub use incidents::Count;
+pub use incidents::{Acknowledgement, Count};
+pub use silences::{Refusal, SilenceState, SilenceView, check};
 
 use crate::core::{Core, Cx, Input, Interest};
 use crate::incidents::Incidents;
 use commands::Commands;
-use homeostat_schemas::{Alert, Severity, UnixMs};
+use homeostat_schemas::event::Order;
+use homeostat_schemas::{Alert, Event, EventKind, Severity, UnixMs, silence};
 use incidents::Findings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use silences::Silences;
 use std::collections::BTreeMap;
 
 /// The settings table `actors.status`.
@@ -38,11 +47,13 @@ pub struct StatusConfig {
     pub rules_max: usize,
     /// Resolved incidents and commands that the view shows, the newest.
     pub recent_max: usize,
+    /// Silences that are kept; those that are over make room first.
+    pub silences_max: usize,
 }
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        StatusConfig { incidents_max: 10_000, commands_max: 1_000, outcomes_max: 32, rules_max: 256, recent_max: 200 }
+        StatusConfig { incidents_max: 10_000, commands_max: 1_000, outcomes_max: 32, rules_max: 256, recent_max: 200, silences_max: 500 }
     }
 }
 
@@ -65,6 +76,43 @@ pub struct StatusView {
     pub commands: Vec<CommandView>,
     /// What found no room.
     pub dropped: Dropped,
+    /// What people say about open incidents, by incident; those of which nothing is said are not there.
+    pub marks: BTreeMap<String, Mark>,
+    /// Silences: those in force first, then those to come, then those that are over.
+    pub silences: Vec<SilenceView>,
+    /// Orders about silences and acknowledgements that were not followed, the newest first.
+    pub refused_orders: Vec<Refusal>,
+}
+
+impl StatusView {
+    /// Open incidents that nobody is told of, because somebody silenced them.
+    #[must_use]
+    pub fn silenced(&self) -> usize {
+        self.marks.values().filter(|mark| !mark.silenced_by.is_empty()).count()
+    }
+
+    /// Open incidents that somebody looks after.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        self.marks.values().filter(|mark| mark.acknowledged.is_some()).count()
+    }
+
+    /// Silences in force.
+    #[must_use]
+    pub fn silences_active(&self) -> usize {
+        self.silences.iter().filter(|silence| silence.state == SilenceState::Active).count()
+    }
+}
+
+/// What people say about an open incident.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Mark {
+    /// Silences in force that cover it.
+    pub silenced_by: Vec<String>,
+    /// Who looks after it.
+    pub acknowledged: Option<Acknowledgement>,
+    /// The id of its first message, if that was not the last.
+    pub first: Option<String>,
 }
 
 /// What had to make room, and what belonged to nothing known.
@@ -85,6 +133,7 @@ pub struct Dropped {
 pub struct StatusCore {
     findings: Findings,
     commands: Commands,
+    silences: Silences,
     dropped: Dropped,
     /// It finds nothing itself.
     own: Incidents,
@@ -94,8 +143,8 @@ pub struct StatusCore {
 
 impl Core for StatusCore {
     const NAME: &'static str = "status";
-    const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest = Interest { alerts: true, commands: true, outcomes: true, ..Interest::NONE };
+    const STATE_VERSION: u16 = 2;
+    const INTEREST: Interest = Interest { events: &[EventKind::Order], alerts: true, commands: true, outcomes: true, ..Interest::NONE };
     type Config = StatusConfig;
     type View = StatusView;
 
@@ -106,12 +155,16 @@ impl Core for StatusCore {
         match input {
             Input::Alert(alert) => {
                 self.commands.verdict(alert);
-                self.findings.take(alert, cx.config, &mut self.dropped);
+                self.findings.take(alert, &mut self.silences, cx.config, &mut self.dropped);
             }
             Input::Command(command) => self.commands.take(command, cx.position()),
             Input::Outcome(outcome) => self.commands.outcome(outcome, cx.now, cx.config, &mut self.dropped),
+            Input::Event(Event::Order(order)) => self.order(order, cx),
             Input::Tick => self.commands.expire(cx.now),
             Input::Event(_) | Input::Key(_) | Input::Answer(_) | Input::End => {}
+        }
+        if self.silences.sweep(cx.now, cx.config) {
+            self.findings.uncover(&self.silences);
         }
         self.findings.make_room(cx.config, &mut self.dropped);
         self.commands.make_room(cx.config, &mut self.dropped);
@@ -119,7 +172,9 @@ impl Core for StatusCore {
 
     fn broken_promise(&self, config: &StatusConfig) -> Option<&'static str> {
         let limits = self.limits.as_ref().unwrap_or(config);
-        self.findings.broken_promise(limits).or_else(|| self.commands.broken_promise(limits))
+        let kept = self.findings.broken_promise(limits).or_else(|| self.commands.broken_promise(limits));
+        let silences = || (!self.silences.within(limits)).then_some("S-1");
+        kept.or_else(silences).or_else(|| (!self.findings.covered_rightly(&self.silences)).then_some("S-4"))
     }
 
     fn view(&self, now: UnixMs, config: &StatusConfig) -> StatusView {
@@ -128,6 +183,8 @@ impl Core for StatusCore {
             rules: self.findings.counts().clone(),
             commands: self.commands.recent(config.recent_max),
             dropped: self.dropped,
+            silences: self.silences.view(now, &self.findings.covered()),
+            refused_orders: self.silences.refused(),
             ..StatusView::default()
         };
         self.findings.show(&mut view, config.recent_max);
@@ -140,6 +197,31 @@ impl Core for StatusCore {
 }
 
 impl StatusCore {
+    /// People's word on alerts. What cannot be followed is kept with its reason.
+    fn order(&mut self, order: &Order, cx: &Cx<'_, StatusConfig>) {
+        let by = silences::said(&order.by);
+        let named = || if by.is_empty() { Err("whoever says so has a name (`by`)".to_owned()) } else { Ok(()) };
+        let done = match order.action.as_str() {
+            silence::CREATE => {
+                let made = self.silences.create(order, cx.now, cx.config);
+                // Others may have made room for it.
+                self.findings.uncover(&self.silences);
+                made.map(|()| self.findings.cover(&order.target, &mut self.silences))
+            }
+            silence::EXPIRE => named().and_then(|()| self.silences.expire(order, cx.now)),
+            silence::ACKNOWLEDGE => {
+                let reason = silences::said(order.reason.as_deref().unwrap_or_default());
+                named().and_then(|()| self.findings.acknowledge(&order.target, &by, &reason, cx.now))
+            }
+            silence::UNACKNOWLEDGE => named().and_then(|()| self.findings.unacknowledge(&order.target)),
+            // For another mind.
+            _ => return,
+        };
+        if let Err(why) = done {
+            self.silences.refuse(order, why, cx.now);
+        }
+    }
+
     /// The last message of an incident.
     #[must_use]
     pub fn incident(&self, incident: &str) -> Option<&Alert> {

@@ -1,5 +1,7 @@
 //! Stories of status.
 
+mod silences;
+
 use super::*;
 use crate::core::Settings;
 use crate::rig::{Rig, START, Story, message, survives_restart_anywhere};
@@ -194,7 +196,7 @@ proptest! {
     /// The rig checks S-1 and S-2 after every message, whatever comes.
     #[test]
     fn promises_hold_whatever_comes(steps in prop::collection::vec((0..5_u8, 0..6_u8, 0..6_u32), 0..150), room in 0..5_usize) {
-        let config = StatusConfig { incidents_max: room, commands_max: room, outcomes_max: 1, rules_max: 1, recent_max: 2 };
+        let config = StatusConfig { incidents_max: room, commands_max: room, outcomes_max: 1, rules_max: 1, recent_max: 2, silences_max: 2 };
         let mut rig = with(config);
         let mut second = 0;
         for (what, name, gap) in steps {
