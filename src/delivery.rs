@@ -6,10 +6,15 @@
 //!   kept in the bucket `homeostat_state`, and the alert's id is the key by which a repetition is known.
 //! - DL-3 Alertmanager knows what is open within a resend, however often either side was restarted, and forgets what ended while
 //!   Homeostat was away: what is open is sent again and again with an end that lies a little ahead.
+//! - DL-4 Nobody is told of what is silenced while it is, and everybody of what is still open when that is over. Who was told that an
+//!   incident began is told that it ended.
 
 mod alertmanager;
 mod config;
+mod silenced;
+mod silences;
 mod webhook;
+mod withheld;
 
 pub use config::{AlertmanagerConfig, DeliveryConfig, WebhookConfig};
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "delivery/silences.rs"]
+mod silences;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -4,6 +4,10 @@ mod audit;
 
 pub use audit::{AuditArgs, AuditCommand};
 
+mod bench;
+
+pub use bench::BenchArgs;
+
 mod drift;
 mod keys;
 
@@ -23,6 +27,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use homeostat_reflexes::{breaker, sql::Dialect};
 use homeostat_schemas::UnixMs;
 use std::path::PathBuf;
+
+mod silence;
+
+pub use silence::{AcknowledgeArgs, CreateSilence, SilenceArgs, SilenceCommand};
 
 mod simulate;
 
@@ -101,12 +109,18 @@ pub enum Command {
     Audit(AuditArgs),
     /// Create, rotate and take back API keys
     Keys(KeysArgs),
+    /// Tell nobody of some alerts for a while, or in maintenance windows that come again
+    Silence(SilenceArgs),
+    /// Say that somebody looks after an incident: nobody is reminded of it
+    Acknowledge(AcknowledgeArgs),
     /// Say whether memory leaks: a series of a process, judged as the leak actor would have
     Leak(LeakArgs),
     /// Look at heap profiles
     Heap(HeapArgs),
     /// Prepare a nats-server of your own
     Nats(NatsArgs),
+    /// Put load on the bus, and say how the system bears it
+    Bench(BenchArgs),
     /// Print what other tools read: JSON Schemas, the AsyncAPI document
     Export(ExportArgs),
     /// Look at the settings
@@ -487,6 +501,8 @@ pub enum ExportWhat {
     AlertRules,
     /// Dashboards for Grafana
     Dashboards,
+    /// The page about the metrics of `/metrics`
+    Metrics,
 }
 
 /// `config`

@@ -27,28 +27,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// # Errors
 /// Nobody knows the id, or neither store nor log can be asked.
 pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, CliError> {
-    let mut trouble = None;
-    let mut found = match stored(context.config(), &args.id).await {
-        Ok(found) => found,
-        Err(error) => {
-            trouble = Some(error);
-            None
-        }
-    };
-    if found.is_none() {
-        match logged(context, &args.id).await {
-            Ok(logged) => found = logged,
-            // Without a bus, what the store does not know nobody knows; but say why nobody could be asked.
-            Err(error) => trouble = trouble.or(Some(error)),
-        }
-    }
-    let Some(incident) = found else {
-        let unknown = CliError::new(format!("no alert and no incident with the id `{}`", plain(&args.id)));
-        return Err(match trouble {
-            Some(error) => unknown.advise(format!("not everything could be asked ({})", error.chain())),
-            None => unknown.advise("`homeostat tail alerts --since 1d --json` shows ids; older ones may have been deleted"),
-        });
-    };
+    let incident = find(context, &args.id).await?;
     let signature = signature(context, &incident.record.alert).await;
     if context.json {
         context.out.pretty(&Explained { incident: &incident, signature: signature.as_ref().map(Verdict::word) })?;
@@ -56,6 +35,36 @@ pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, Cl
         tell(&mut context.out, &incident, signature.as_ref())?;
     }
     Ok(Finish::Fine)
+}
+
+/// The incident of this id, or with an alert of this id.
+///
+/// # Errors
+/// As for [`run`].
+pub(crate) async fn find(context: &Context, id: &str) -> Result<IncidentRecord, CliError> {
+    let mut trouble = None;
+    let mut found = match stored(context.config(), id).await {
+        Ok(found) => found,
+        Err(error) => {
+            trouble = Some(error);
+            None
+        }
+    };
+    if found.is_none() {
+        match logged(context, id).await {
+            Ok(logged) => found = logged,
+            // Without a bus, what the store does not know nobody knows; but say why nobody could be asked.
+            Err(error) => trouble = trouble.or(Some(error)),
+        }
+    }
+    let Some(incident) = found else {
+        let unknown = CliError::new(format!("no alert and no incident with the id `{}`", plain(id)));
+        return Err(match trouble {
+            Some(error) => unknown.advise(format!("not everything could be asked ({})", error.chain())),
+            None => unknown.advise("`homeostat tail alerts --since 1d --json` shows ids; older ones may have been deleted"),
+        });
+    };
+    Ok(incident)
 }
 
 /// All about an incident, and what the signature of its alert is worth, where the log still holds it.

@@ -7,6 +7,7 @@
 pub mod anomalies;
 pub mod args;
 pub mod audit;
+pub mod bench;
 pub mod breaker;
 pub mod bus;
 pub mod cases;
@@ -24,6 +25,7 @@ pub mod heap;
 pub mod keys;
 pub mod leak;
 pub mod nats;
+mod orders;
 pub mod out;
 pub mod publish;
 pub mod query;
@@ -32,6 +34,7 @@ pub mod recovery;
 pub mod replay;
 pub mod replaying;
 pub mod series;
+pub mod silence;
 pub mod simulate;
 pub mod tail;
 pub mod up;
@@ -171,10 +174,13 @@ async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliE
         Command::Drift(args) => drift::run(&mut context, &args).await,
         Command::Recovery(args) => recovery::run(&mut context, &args).await,
         Command::Audit(args) => audit::run(&mut context, &args).await,
+        Command::Silence(args) => silence::run(&mut context, &args).await,
+        Command::Acknowledge(args) => silence::acknowledge(&mut context, &args).await,
         Command::Keys(args) => keys::run(&mut context, args).await,
         Command::Leak(args) => leak::run(&mut context, &args),
         Command::Heap(args) => heap::run(&mut context, &args),
         Command::Nats(args) => nats::run(&mut context, &args).await,
+        Command::Bench(args) => bench::run(&mut context, &args).await,
         Command::Export(args) => export::run(&mut context, &args),
         Command::Config(args) => config::run(&mut context, &args).await,
         Command::Doctor => doctor::run(&mut context).await,

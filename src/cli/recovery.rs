@@ -5,47 +5,39 @@
 use super::args::{Named, RecoveryArgs, RecoveryCommand};
 use super::out::{Tone, count, plain};
 use super::tail::readable::local;
-use super::{CliError, Context, Finish, Out, bus, healthcheck};
+use super::{CliError, Context, Finish, Out, orders};
 use crate::clock::now_ms;
 use homeostat_actors::recovery::order;
-use homeostat_nats::Message;
-use homeostat_schemas::event::{EventKind, Order};
-use homeostat_schemas::{Event, Subject};
+use homeostat_schemas::event::Order;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
-
-/// Of an answer, no more is read.
-const ANSWER_MAX: u64 = 16 * 1024 * 1024;
-/// How long the gateway may take.
-const WITHIN: Duration = Duration::from_secs(10);
-/// The service that orders are filed under when they are about none.
-const OWN: &str = "homeostat";
 
 /// Runs the command.
 ///
 /// # Errors
 /// Nothing runs, or an order cannot be stored.
 pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, CliError> {
-    let order = |action: &str, target: &str, who: &Named| Order {
-        service: OWN.to_owned(),
-        action: action.to_owned(),
-        target: target.to_owned(),
-        args: Value::Null,
-        by: who.by.clone().unwrap_or_default(),
-        reason: who.reason.clone(),
-        ..Order::default()
+    let order = |action: &str, target: &str, who: &Named| {
+        Ok::<_, CliError>(Order {
+            service: orders::OWN.to_owned(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            args: Value::Null,
+            by: orders::name(who)?,
+            reason: who.reason.clone(),
+            ..Order::default()
+        })
     };
     let order = match &args.command {
         RecoveryCommand::List { all } => {
             list(context, *all).await?;
             return Ok(Finish::Fine);
         }
-        RecoveryCommand::Approve { incident, who } => order(order::APPROVE, incident, who),
-        RecoveryCommand::Deny { incident, who } => order(order::DENY, incident, who),
-        RecoveryCommand::Pause { scope, who } => order(order::PAUSE, scope, who),
-        RecoveryCommand::Resume { scope, who } => order(order::RESUME, scope, who),
+        RecoveryCommand::Approve { incident, who } => order(order::APPROVE, incident, who)?,
+        RecoveryCommand::Deny { incident, who } => order(order::DENY, incident, who)?,
+        RecoveryCommand::Pause { scope, who } => order(order::PAUSE, scope, who)?,
+        RecoveryCommand::Resume { scope, who } => order(order::RESUME, scope, who)?,
         RecoveryCommand::Request { action, target, service, args, who } => {
-            Order { service: service.clone(), args: arguments(args)?, ..order(action, target, who) }
+            Order { service: service.clone(), args: arguments(args)?, ..order(action, target, who)? }
         }
     };
     send(context, order).await?;
@@ -64,21 +56,9 @@ fn arguments(pairs: &[String]) -> Result<Value, CliError> {
 }
 
 async fn send(context: &mut Context, mut order: Order) -> Result<(), CliError> {
-    if order.by.is_empty() {
-        let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-        order.by = user.ok_or_else(|| CliError::new("nobody says so").advise("name yourself with --by"))?;
-    }
     order.at_ms = now_ms();
     let (action, target) = (order.action.clone(), order.target.clone());
-    let root = bus::root(context.config())?;
-    let log = bus::log(context).await?;
-    let detail = json!({ "service": order.service, "reason": order.reason, "args": order.args });
-    bus::record(&log, &format!("order.{action}"), &target, &order.by, detail).await?;
-    let subject = root.subject(&Subject::Event(EventKind::Order, order.service.clone()));
-    let body = serde_json::to_vec(&Event::from(order)).map_err(|error| CliError::new("the order cannot be written").because(error))?;
-    let id = super::publish::packer::id()?;
-    let message = Message::new(subject, body).with("content-type", homeostat_schemas::batch::JSON).with("Nats-Msg-Id", id);
-    let position = log.append(message).await?;
+    let position = orders::store(context, order).await?;
     if context.json {
         context.out.json(&json!({ "action": action, "target": target, "position": position }))
     } else {
@@ -87,14 +67,7 @@ async fn send(context: &mut Context, mut order: Order) -> Result<(), CliError> {
 }
 
 async fn list(context: &mut Context, all: bool) -> Result<(), CliError> {
-    let url = format!("http://{}/api/v1/recovery", healthcheck::gateway(context.config()));
-    let late = |_| CliError::new(format!("{url} did not answer in time")).advise("see whether `homeostat up` runs there");
-    let (status, body) = tokio::time::timeout(WITHIN, healthcheck::fetch(&url, ANSWER_MAX)).await.map_err(late)??;
-    let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if status != 200 {
-        let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
-        return Err(CliError::new(format!("{url} answered {status}: {}", plain(detail))));
-    }
+    let answer = orders::ask(context, "/api/v1/recovery").await?;
     if context.json { context.out.pretty(&answer) } else { tell(&mut context.out, &answer, all) }
 }
 

@@ -11,10 +11,12 @@ use super::{CliError, Context, Finish, bus, verify};
 use crate::feed;
 use homeostat_nats::{Bus, Log, Reader, ReaderError, ReaderOptions, RunInfo};
 use homeostat_schemas::signature::Verdict;
-use homeostat_schemas::{Content, Delivery, Root, subject::Token};
+use homeostat_schemas::{Content, Delivery, Event, Root, silence, subject::Token};
 use serde::Serialize;
 use std::time::Duration;
 
+/// What people say about alerts: shown between them to people, left out for machines.
+const SAID: &str = "event.order";
 /// How often to look whether the embedded server is another one.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -60,7 +62,7 @@ pub async fn run(context: &mut Context, args: &TailArgs) -> Result<Finish, CliEr
                 let delivery = feed::decode(&root, &entry);
                 let signed = matches!(delivery.content, Content::Alert(_) | Content::Command(_));
                 let verdict = (signed && (!context.json || args.signatures)).then(|| verify::verdict(&trusted, &entry));
-                left = left.saturating_sub(show(context, &delivery, verdict.as_ref(), left)?);
+                left = left.saturating_sub(show(context, &delivery, verdict.as_ref(), args.topic, left)?);
                 if left == 0 {
                     context.out.flush()?;
                     return Ok(Finish::Fine);
@@ -94,7 +96,7 @@ async fn moved(context: &Context, run: Option<&RunInfo>) -> (Log, Option<RunInfo
 
 fn filters(root: &Root, args: &TailArgs) -> Vec<String> {
     let kinds: &[&str] = match args.topic {
-        Topic::Alerts => &["alert.*.*"],
+        Topic::Alerts => &["alert.*.*", SAID],
         Topic::Commands => &["command.*.*", "outcome.*.*"],
         Topic::Events => &["event.*"],
         Topic::All => &["alert.*.*", "command.*.*", "outcome.*.*", "event.*"],
@@ -113,7 +115,7 @@ struct Judged<'a, T> {
 }
 
 /// Shows at most `left` things of a message; how many it showed.
-fn show(context: &mut Context, delivery: &Delivery, verdict: Option<&Verdict>, left: u64) -> Result<u64, CliError> {
+fn show(context: &mut Context, delivery: &Delivery, verdict: Option<&Verdict>, topic: Topic, left: u64) -> Result<u64, CliError> {
     let json = context.json;
     let out = &mut context.out;
     let signature = verdict.map(Verdict::word);
@@ -123,10 +125,13 @@ fn show(context: &mut Context, delivery: &Delivery, verdict: Option<&Verdict>, l
         Content::Command(command) if json => out.json(&Judged { word: command, signature })?,
         Content::Command(command) => readable::command(out, command, verdict)?,
         Content::Outcome(outcome) => if json { out.json(outcome) } else { readable::outcome(out, delivery, outcome) }?,
+        Content::Events(_) if json && topic == Topic::Alerts => return Ok(0),
         Content::Events(events) => {
             let mut shown = 0;
             for event in events.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
                 match event {
+                    Ok(Event::Order(order)) if !json && silence::ORDERS.contains(&order.action.as_str()) => readable::said(out, order)?,
+                    Ok(_) if topic == Topic::Alerts => continue,
                     Ok(event) if json => out.json(event)?,
                     Ok(event) => readable::event(out, event)?,
                     Err(rejected) => complain(&format!("{}: {}", delivery.subject, super::out::plain(&rejected.reason.to_string()))),

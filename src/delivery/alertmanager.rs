@@ -4,11 +4,13 @@
 //! `resend_s` with an end four times as far ahead, because Alertmanager resolves by itself what it has not heard of until then; what
 //! ended is sent once more with its end. That is how Prometheus does it, and it needs no memory on either side.
 
-use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert};
+use super::silences::Silences;
+use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert, silenced};
 use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::system::told;
-use homeostat_nats::{Reader, ReaderError, ReaderOptions};
+use homeostat_actors::status::StatusView;
+use homeostat_nats::{Entry, Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::time::rfc3339;
 use homeostat_schemas::{Alert, Severity, State, UnixMs};
 use serde_json::{Map, Value, json};
@@ -23,7 +25,7 @@ const KNOWN_MAX: usize = 20_000;
 
 /// Tells every member until told to stop.
 pub(super) async fn run(post: Post, config: AlertmanagerConfig, mut stop: watch::Receiver<bool>) {
-    let mut sender = Sender { post, config, severities: BTreeMap::new() };
+    let mut sender = Sender { post, config, severities: BTreeMap::new(), silences: Silences::default() };
     let mut pause = PAUSE;
     loop {
         let result = tokio::select! {
@@ -47,24 +49,28 @@ struct Sender {
     post: Post,
     config: AlertmanagerConfig,
     severities: BTreeMap<String, Severity>,
+    silences: Silences,
 }
 
 impl Sender {
     async fn follow(&mut self, pause: &mut Duration) -> Result<(), Failure> {
         let from = self.post.log.bounds().await?.last + 1;
-        let mut reader =
-            Reader::open(&self.post.log, from, ReaderOptions { filters: self.post.filters(), ..ReaderOptions::default() }).await?;
+        let filters = self.post.filters().into_iter().chain([self.post.log.subject("event.order.*")]).collect();
+        let mut reader = Reader::open(&self.post.log, from, ReaderOptions { filters, ..ReaderOptions::default() }).await?;
         // The first turn comes at once: whatever is open, and whatever this process has not heard.
         let mut resend = tokio::time::interval(Duration::from_secs(self.config.resend_s.get()));
         resend.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let alerts = tokio::select! {
                 _ = resend.tick() => match self.post.slots.status.view().await {
-                    Some(view) => view.open,
+                    Some(view) => {
+                        self.silence(&view).await;
+                        view.open
+                    }
                     None => continue,
                 },
                 entries = reader.next() => match entries {
-                    Ok(entries) => entries.iter().filter_map(|entry| alert(decode(&self.post.root, entry))).collect(),
+                    Ok(entries) => self.heard(&entries).await,
                     // What was missed is open, and then it is sent again; or it is over, and then it runs out.
                     Err(ReaderError::Overtaken { .. }) => continue,
                     Err(error) => return Err(error.into()),
@@ -72,6 +78,25 @@ impl Sender {
             };
             self.tell(&alerts).await?;
             *pause = PAUSE;
+        }
+    }
+
+    /// The alerts among messages; what people said about alerts up to there is told before them.
+    async fn heard(&mut self, entries: &[Entry]) -> Vec<Alert> {
+        let deliveries: Vec<_> = entries.iter().map(|entry| decode(&self.post.root, entry)).collect();
+        if let Some(last) = deliveries.last()
+            && let Some(view) = silenced::view_at(&self.post, last.position).await
+            && self.silences.changed(self.post.root.as_str(), &view)
+        {
+            self.silence(&view).await;
+        }
+        deliveries.into_iter().filter_map(alert).collect()
+    }
+
+    /// Alerts are told though silences cannot be: one message too many is better than one that nobody heard.
+    async fn silence(&mut self, view: &StatusView) {
+        if let Err(error) = self.silences.reconcile(&self.post, &self.config.urls, view).await {
+            tracing::warn!(%error, "Alertmanager could not be told what is silenced; it is told again with the next resend");
         }
     }
 

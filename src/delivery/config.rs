@@ -48,6 +48,10 @@ pub struct WebhookConfig {
     pub severity: Severity,
     /// An alert that could not be delivered for so long is given up, minutes.
     pub give_up_min: NonZeroU64,
+    /// What is still open, and neither silenced nor acknowledged, is said again so often, seconds; 0: never.
+    pub remind_s: u64,
+    /// The second line: tell only what has been open for so many seconds and nobody has acknowledged; 0: tell everything at once.
+    pub after_s: u64,
 }
 
 impl Default for WebhookConfig {
@@ -57,6 +61,8 @@ impl Default for WebhookConfig {
             secret_file: None,
             severity: Severity::Info,
             give_up_min: NonZeroU64::MIN.saturating_add(24 * 60 - 1),
+            remind_s: 0,
+            after_s: 0,
         }
     }
 }

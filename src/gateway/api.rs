@@ -10,7 +10,7 @@ use crate::roster::Condition;
 use crate::store::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, StoreError};
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::health::{ServiceView, Totals};
-use homeostat_actors::status::{CommandState, CommandView, Count, Dropped};
+use homeostat_actors::status::{CommandState, CommandView, Count, Dropped, Mark, Refusal};
 use homeostat_schemas::{Alert, Command, OutcomeStatus, Severity, UnixMs};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ const HINT: &str = "it reports HTTP requests but no database spans: if it uses a
 /// The header that says who answered.
 pub(super) const SOURCE: &str = "homeostat-source";
 
-type Answer = Result<HttpResponse, Problem>;
+pub(super) type Answer = Result<HttpResponse, Problem>;
 
 /// Who an answer comes from. The same question has another answer from either: a mind knows what is open now, the store what was
 /// projected into it, a moment or (on a standby) a while ago.
@@ -89,6 +89,14 @@ pub struct FindingCounts {
     pub rules: BTreeMap<String, Count>,
     /// What found no room.
     pub dropped: Dropped,
+    /// Open findings that nobody is told of, because somebody silenced them.
+    pub silenced: usize,
+    /// Open findings that somebody looks after.
+    pub acknowledged: usize,
+    /// Silences in force.
+    pub silences_active: usize,
+    /// Orders about silences and acknowledgements that were not followed, the newest first.
+    pub refused_orders: Vec<Refusal>,
 }
 
 /// Homeostat itself.
@@ -116,11 +124,15 @@ pub(super) async fn status(gate: web::Data<Gate>) -> HttpResponse {
     let slots = &gate.state.slots;
     let (findings, health) = futures::join!(slots.status.view(), slots.health.view());
     let findings = findings.map(|view| FindingCounts {
+        silenced: view.silenced(),
+        acknowledged: view.acknowledged(),
+        silences_active: view.silences_active(),
         at_ms: view.at_ms,
         open_by_severity: view.open_by_severity,
         open_by_service: view.open_by_service,
         rules: view.rules,
         dropped: view.dropped,
+        refused_orders: view.refused_orders,
     });
     let services = gate.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut answer = HttpResponse::Ok();
@@ -155,6 +167,10 @@ pub struct AlertsQuery {
     pub rule: Option<String>,
     /// Of this severity.
     pub severity: Option<Severity>,
+    /// Open ones that are silenced (`true`), or that are not (`false`).
+    pub silenced: Option<bool>,
+    /// Open ones that somebody looks after (`true`), or nobody (`false`).
+    pub acknowledged: Option<bool>,
     /// At most so many, 1 to 1000; 100 when not said.
     pub limit: Option<u32>,
     /// With `all`: older than the one of this `number`.
@@ -173,11 +189,44 @@ pub struct AlertEntry {
     /// Its place in history: the cursor for `before`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
+    /// What people say about it.
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+/// What people say about an open finding.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct Said {
+    /// The silences in force that cover it: nobody is told of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silenced_by: Vec<String>,
+    /// Who looks after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<String>,
+    /// Since when, log time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_ms: Option<UnixMs>,
+    /// What was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_reason: Option<String>,
+}
+
+impl From<Mark> for Said {
+    fn from(mark: Mark) -> Self {
+        let said = mark.acknowledged;
+        Said {
+            silenced_by: mark.silenced_by,
+            acknowledged_ms: said.as_ref().map(|said| said.at_ms),
+            acknowledged_reason: said.as_ref().map(|said| said.reason.clone()).filter(|reason| !reason.is_empty()),
+            acknowledged_by: said.map(|said| said.by),
+        }
+    }
 }
 
 impl From<AlertRecord> for AlertEntry {
     fn from(record: AlertRecord) -> Self {
-        AlertEntry { alert: record.resolved.unwrap_or(record.alert), resolved_ms: record.resolved_ms, number: Some(record.number) }
+        let alert = record.resolved.unwrap_or(record.alert);
+        AlertEntry { alert, resolved_ms: record.resolved_ms, number: Some(record.number), said: Said::default() }
     }
 }
 
@@ -186,15 +235,29 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
     let asked: AlertsQuery = asked(&request)?;
     let limit = limit(asked.limit)?;
     let all = flag(asked.all.as_deref());
-    if !all && let Some(view) = gate.state.slots.status.view().await {
+    let view = gate.state.slots.status.view().await;
+    if !all && let Some(mut view) = view {
         let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         let open = view.open.into_iter().filter(|alert| {
             matches(&asked.service, &alert.service)
                 && matches(&asked.rule, &alert.rule)
                 && asked.severity.is_none_or(|s| s == alert.severity)
         });
-        let entries = open.take(limit as usize).map(|alert| AlertEntry { alert, resolved_ms: None, number: None });
-        return Ok(Source::Mind.answers(&entries.collect::<Vec<_>>()));
+        let open = open.map(|alert| {
+            let said = view.marks.remove(&alert.incident).map(Said::from).unwrap_or_default();
+            AlertEntry { alert, resolved_ms: None, number: None, said }
+        });
+        let open = open.filter(|entry| {
+            asked.silenced.is_none_or(|wanted| wanted != entry.said.silenced_by.is_empty())
+                && asked.acknowledged.is_none_or(|wanted| wanted == entry.said.acknowledged_by.is_some())
+        });
+        return Ok(Source::Mind.answers(&open.take(limit as usize).collect::<Vec<_>>()));
+    }
+    if asked.silenced.is_some() || asked.acknowledged.is_some() {
+        return Err(match all {
+            true => Problem::bad_request("`silenced` and `acknowledged` are about open findings: ask without `all`"),
+            false => Problem::unavailable("the status actor is not running here; ask again"),
+        });
     }
     let filter = AlertFilter {
         open: (!all).then_some(true),
@@ -206,7 +269,13 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
         ..AlertFilter::default()
     };
     let records = gate.state.store.alerts(&filter).await.map_err(|error| database(&error))?;
-    Ok(Source::Store.answers(&records.into_iter().map(AlertEntry::from).collect::<Vec<_>>()))
+    let mut entries: Vec<AlertEntry> = records.into_iter().map(AlertEntry::from).collect();
+    if let Some(mut view) = view {
+        for entry in entries.iter_mut().filter(|entry| entry.resolved_ms.is_none()) {
+            entry.said = view.marks.remove(&entry.alert.incident).map(Said::from).unwrap_or_default();
+        }
+    }
+    Ok(Source::Store.answers(&entries))
 }
 
 /// `/api/v1/alerts/{id}`: by the id of a message or of the incident.
@@ -215,16 +284,25 @@ pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answe
     if id.len() > ID_MAX {
         return Err(unknown());
     }
+    let view = gate.state.slots.status.view().await;
+    let said = |incident: &str| {
+        let mark = view.as_ref().and_then(|view| view.marks.get(incident)).cloned();
+        serde_json::to_value(mark.map(Said::from).unwrap_or_default()).unwrap_or_default()
+    };
     match gate.state.store.alert(&id).await {
-        Ok(Some(record)) => return Ok(Source::Store.answers(&record)),
+        Ok(Some(record)) => {
+            let mut answer = serde_json::to_value(&record).unwrap_or_default();
+            add(&mut answer, said(&record.record.alert.incident));
+            return Ok(Source::Store.answers(&answer));
+        }
         Ok(None) => {}
         Err(error) => return Err(database(&error)),
     }
     // History is a moment behind the mind.
-    let view = gate.state.slots.status.view().await.ok_or_else(unknown)?;
-    let alert = view.open.into_iter().chain(view.resolved).find(|alert| alert.id == *id || alert.incident == *id).ok_or_else(unknown)?;
+    let view = view.as_ref().ok_or_else(unknown)?;
+    let alert = view.open.iter().chain(&view.resolved).find(|alert| alert.id == *id || alert.incident == *id).ok_or_else(unknown)?;
     let ended = alert.state == homeostat_schemas::State::Resolved;
-    let record = serde_json::json!({
+    let mut record = serde_json::json!({
         "opened_ms": alert.since_ms,
         "resolved_ms": ended.then_some(alert.at_ms),
         "alert": alert,
@@ -232,7 +310,15 @@ pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answe
         "messages": [alert],
         "commands": [],
     });
+    add(&mut record, said(&alert.incident));
     Ok(Source::Mind.answers(&record))
+}
+
+/// Adds the fields of one object to another.
+fn add(to: &mut Value, more: Value) {
+    if let (Value::Object(to), Value::Object(more)) = (to, more) {
+        to.extend(more);
+    }
 }
 
 /// What `/api/v1/commands` is asked.
@@ -420,7 +506,7 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-fn database(error: &StoreError) -> Problem {
+pub(super) fn database(error: &StoreError) -> Problem {
     tracing::warn!(%error, "history could not be read");
     Problem::unavailable("history cannot be read now; ask again")
 }

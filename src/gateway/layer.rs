@@ -3,7 +3,7 @@
 use super::Gate;
 use super::problem::Problem;
 use super::routes::ENDPOINTS;
-use crate::metrics::HttpLabels;
+use crate::metrics::{HttpLabels, TraceLabel};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -49,9 +49,11 @@ pub(super) async fn around(request: ServiceRequest, next: Next<impl MessageBody 
     if let Some(gate) = gate {
         let pattern = response.request().match_pattern();
         let route = ENDPOINTS.iter().map(|endpoint| endpoint.path).find(|path| pattern.as_deref() == Some(path));
+        let parent = response.request().headers().get("traceparent").and_then(|value| value.to_str().ok());
+        let trace = TraceLabel::of(parent);
         let labels =
             HttpLabels { http_request_method: method, http_route: route.unwrap_or("_OTHER"), http_response_status_code: status.as_u16() };
-        gate.state.metrics.http_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
+        gate.state.metrics.http_seconds.get_or_create(&labels).observe(begun.elapsed().as_secs_f64(), trace, None);
     }
     Ok(response)
 }

@@ -17,6 +17,7 @@
 //! | [`forecasts`] | series, their forecasts and what is unusual, as JSON |
 //! | [`keys`] | API keys: create, rotate, take back |
 //! | [`recovery`] | what is done about what is wrong, and orders of people |
+//! | [`silences`] | what nobody is told of, and who looks after what |
 //! | [`stream`] | alerts, commands and outcomes as they happen |
 //! | [`openapi`] | the description of all this, made from the types |
 //!
@@ -49,6 +50,7 @@ mod publish;
 pub mod readiness;
 pub mod recovery;
 pub mod routes;
+pub mod silences;
 pub mod stream;
 mod traces;
 

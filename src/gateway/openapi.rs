@@ -10,7 +10,8 @@ use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
 use super::recovery::{OrderReceipt, OrderRequest};
-use super::routes::{Access, ENDPOINTS, Verb};
+use super::routes::{Access, ENDPOINTS, Endpoint, Verb};
+use super::silences::{AcknowledgeRequest, Saying, SilenceReceipt, SilenceRequest, SilencesQuery};
 use super::stream::StreamQuery;
 use actix_web::HttpResponse;
 use homeostat_actors::breaker::BreakerView;
@@ -21,6 +22,7 @@ use homeostat_actors::key_rotation::KeyRotationView;
 use homeostat_actors::leak::LeakView;
 use homeostat_actors::query::QueryRow;
 use homeostat_actors::recovery::RecoveryView;
+use homeostat_actors::status::SilenceView;
 use homeostat_schemas::{Alert, Command, Event, Outcome, Scope};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
@@ -41,7 +43,7 @@ pub fn document() -> Value {
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in ENDPOINTS {
-        let mut operation = operation(endpoint.path, endpoint.verb, &mut generator);
+        let mut operation = operation(endpoint, &mut generator);
         operation["operationId"] = json!(operation_id(endpoint.path, endpoint.verb));
         let mut parameters = in_path(endpoint.path);
         parameters.extend(operation["parameters"].as_array().cloned().unwrap_or_default());
@@ -90,8 +92,8 @@ pub fn document() -> Value {
 }
 
 /// What a path is for, what it takes and what it answers.
-fn operation(path: &str, verb: Verb, generator: &mut SchemaGenerator) -> Value {
-    match path {
+fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+    match endpoint.path {
         "/livez" | "/health/liveness" => {
             probe("Is the process alive?", "Depends on nothing but the process itself.", json!({ "200": plain("It is") }))
         }
@@ -157,6 +159,21 @@ fn operation(path: &str, verb: Verb, generator: &mut SchemaGenerator) -> Value {
             } });
             api("One finding with its whole story, by the id of a message or of the incident", Value::Null, schema)
         }
+        "/api/v1/alerts/{id}/acknowledge" => {
+            let summary = "Somebody looks after an incident: nobody is reminded of it, and no second line is called";
+            order(summary, generator.subschema_for::<AcknowledgeRequest>(), generator.subschema_for::<SilenceReceipt>())
+        }
+        "/api/v1/silences" if endpoint.verb == Verb::Post => {
+            let summary = "Tell nobody of some alerts: for a while, or in a maintenance window that comes again";
+            order(summary, generator.subschema_for::<SilenceRequest>(), generator.subschema_for::<SilenceReceipt>())
+        }
+        "/api/v1/silences" => {
+            let query = in_query::<SilencesQuery>();
+            api("Silences and maintenance windows", query, list(generator.subschema_for::<SilenceView>()))
+        }
+        "/api/v1/silences/{id}/expire" => {
+            order("End a silence now", generator.subschema_for::<Saying>(), generator.subschema_for::<SilenceReceipt>())
+        }
         "/api/v1/commands" => {
             let query = in_query::<CommandsQuery>();
             api("Commands and what became of them", query, list(generator.subschema_for::<CommandEntry>()))
@@ -191,7 +208,7 @@ fn operation(path: &str, verb: Verb, generator: &mut SchemaGenerator) -> Value {
                 "schema": { "type": "integer", "minimum": 0 } }));
             json!({ "tags": ["api"], "summary": "Findings and commands as they happen", "parameters": parameters, "responses": { "200": stream } })
         }
-        _ if path.starts_with("/api/v1/keys") => super::keys::operation(path, verb, in_query::<KeysQuery>(), generator),
+        path if path.starts_with("/api/v1/keys") => super::keys::operation(path, endpoint.verb, in_query::<KeysQuery>(), generator),
         "/api/v1/openapi.json" => api("This description", Value::Null, json!({ "type": "object" })),
         // The test below sees to it that there is none.
         _ => json!({ "responses": {} }),
@@ -239,11 +256,22 @@ fn events(generator: &mut SchemaGenerator) -> Value {
 }
 
 fn orders(generator: &mut SchemaGenerator) -> Value {
-    let (order, receipt) = (generator.subschema_for::<OrderRequest>(), generator.subschema_for::<OrderReceipt>());
+    let mut orders = order(
+        "Approve, deny, pause, resume, or ask for a command",
+        generator.subschema_for::<OrderRequest>(),
+        generator.subschema_for::<OrderReceipt>(),
+    );
+    orders["description"] =
+        json!("Answered when the order stands on the log; the decision record says what became of it. Every guard rail holds for it too.");
+    orders
+}
+
+/// People's word: an order on the log.
+fn order(summary: &str, order: Schema, receipt: Schema) -> Value {
     json!({
         "tags": ["api"],
-        "summary": "Approve, deny, pause, resume, or ask for a command",
-        "description": "Answered when the order stands on the log; the decision record says what became of it. Every guard rail holds for it too.",
+        "summary": summary,
+        "description": "Answered when the order stands on the log.",
         "parameters": [{ "name": "Idempotency-Key", "in": "header", "description": "Two requests with the same key are one",
             "schema": { "type": "string" } }],
         "requestBody": { "required": true, "content": { "application/json": { "schema": order } } },

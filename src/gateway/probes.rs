@@ -63,7 +63,7 @@ pub(super) async fn service(
 /// `/metrics`. What is open is asked of the status actor; where it does not run, the others are shown without it.
 pub(super) async fn metrics(gate: web::Data<Gate>) -> HttpResponse {
     if let Some(status) = gate.state.slots.status.view().await {
-        gate.state.metrics.show_findings(&status.rules);
+        gate.state.metrics.show_status(&status);
     }
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))).body(gate.state.metrics.encode())
 }

@@ -100,17 +100,25 @@ pub(super) async fn take(
     let asked: OrderRequest = body::json(&gate, &request, payload, "an order").await?;
     let order = asked.event(now_ms())?;
     let receipt = OrderReceipt { action: order.action.clone(), target: order.target.clone(), see: "/api/v1/recovery" };
-    record(&gate, &caller, &order).await?;
+    give(&gate, &caller, &request, order).await?;
+    Ok(HttpResponse::Accepted().json(receipt))
+}
+
+/// Puts an order into the audit log, and onto the log. With an `Idempotency-Key`, the same one twice is one.
+///
+/// # Errors
+/// It was not stored.
+pub(super) async fn give(gate: &Gate, caller: &Caller, request: &HttpRequest, order: Order) -> Result<(), Problem> {
+    record(gate, caller, &order).await?;
     let mut groups = Vec::new();
     group(&mut groups, Event::from(order));
     let id = match request.headers().get("idempotency-key") {
         Some(key) => gate.ids.of("orders", key.as_bytes()),
         None => gate.ids.fresh(),
     };
-    let packed = pack(&gate.state.root, &groups, &id, &context(&request));
+    let packed = pack(&gate.state.root, &groups, &id, &context(request));
     let packed = packed.map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
-    store(&gate, packed.messages).await?;
-    Ok(HttpResponse::Accepted().json(receipt))
+    store(gate, packed.messages).await
 }
 
 /// Puts an order into the audit log, before it is one.

@@ -2,7 +2,7 @@
 //! made from this list too, so that there is no other.
 
 use super::problem::{Problem, no_route};
-use super::{admission, api, drift, events, forecasts, key_rotation, keys, leaks, openapi, probes, recovery, stream, traces};
+use super::{admission, api, drift, events, forecasts, key_rotation, keys, leaks, openapi, probes, recovery, silences, stream, traces};
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -93,6 +93,15 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/status", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::status) },
     Endpoint { path: "/api/v1/alerts", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(api::alerts) },
     Endpoint { path: "/api/v1/alerts/{id}", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(api::alert) },
+    Endpoint {
+        path: "/api/v1/alerts/{id}/acknowledge",
+        verb: Post,
+        access: Needs(Scope::CommandsWrite),
+        serve: || web::to(silences::acknowledge),
+    },
+    Endpoint { path: "/api/v1/silences", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(silences::list) },
+    Endpoint { path: "/api/v1/silences", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(silences::create) },
+    Endpoint { path: "/api/v1/silences/{id}/expire", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(silences::expire) },
     Endpoint { path: "/api/v1/commands", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::commands) },
     Endpoint { path: "/api/v1/queries", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::queries) },
     Endpoint { path: "/api/v1/breakers", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::breakers) },

@@ -2,8 +2,9 @@
 
 use crate::cli::out::{Tone, plain};
 use crate::cli::{CliError, Out};
+use homeostat_schemas::event::Order;
 use homeostat_schemas::signature::Verdict;
-use homeostat_schemas::{Alert, Command, Delivery, Event, Mode, Outcome, OutcomeStatus, Severity, State, UnixMs};
+use homeostat_schemas::{Alert, Command, Delivery, Event, Mode, Outcome, OutcomeStatus, Severity, State, UnixMs, silence};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -116,6 +117,24 @@ pub const fn status(status: OutcomeStatus) -> (Tone, &'static str) {
         OutcomeStatus::Refused => (Tone::Warning, "refused"),
         OutcomeStatus::Expired => (Tone::Warning, "expired"),
     }
+}
+
+/// What somebody says about alerts: a silence, an acknowledgement.
+///
+/// # Errors
+/// Nobody reads any more.
+pub fn said(out: &mut Out, order: &Order) -> Result<(), CliError> {
+    let time = out.paint(Tone::Faint, &local(order.at_ms));
+    let word = match order.action.as_str() {
+        silence::CREATE => "silenced",
+        silence::EXPIRE => "unsilenced",
+        silence::ACKNOWLEDGE => "acknowledged",
+        _ => "unacknowledged",
+    };
+    let word = out.paint(Tone::Strong, word);
+    let matchers: Vec<&str> = order.args["matchers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let reason = order.reason.as_deref().map(|reason| format!(": {}", short(reason))).unwrap_or_default();
+    out.line(format!("{time} {word} {}  {}  by {}{reason}", plain(&order.target), short(&matchers.join(" ")), plain(&order.by)))
 }
 
 /// One event: its own fields in their order, long texts cut.
