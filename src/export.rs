@@ -20,6 +20,9 @@ pub const RULES_DIR: &str = "docker/prometheus/rules";
 /// Where the committed dashboards stand, relative to the repository.
 pub const DASHBOARDS_DIR: &str = "docker/grafana/dashboards";
 
+/// Where the committed page of metrics stands, relative to the repository.
+pub const PAGES_DIR: &str = "docs";
+
 /// A word of the bus, by the name of its schema: `event.query`, `alert`, …
 #[must_use]
 pub fn words() -> BTreeMap<String, Schema> {
@@ -88,4 +91,10 @@ pub fn alert_rules(runbooks: &str) -> BTreeMap<String, String> {
 pub fn dashboards() -> Result<BTreeMap<String, String>, serde_json::Error> {
     let file = |(name, board): (String, serde_json::Value)| Ok((name, serde_json::to_string_pretty(&board)? + "\n"));
     dashboards::documents().into_iter().map(file).collect()
+}
+
+/// The files of `export metrics`, by their path below [`PAGES_DIR`].
+#[must_use]
+pub fn metrics() -> BTreeMap<String, String> {
+    BTreeMap::from([(crate::metrics::PAGE.to_owned(), crate::metrics::page(&crate::metrics::Metrics::default().described()))])
 }

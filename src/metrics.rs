@@ -1,20 +1,44 @@
 //! How Homeostat itself is measured. Names follow OpenTelemetry and Prometheus; labels are bounded: an actor, a kind of event, a
-//! route template, never a service, a statement, a key or an id.
+//! route template, never a service, a statement, a key or an id. Latencies carry exemplars: the id of a recorded trace, for each bucket the
+//! last one.
+//!
+//! Every metric is registered with all that [docs/metrics.md](../docs/metrics.md) says about it, so that the page is made of what is there.
+
+mod registrar;
+
+pub use registrar::{Described, PAGE, Written, page, read};
 
 use crate::feed::Chunk;
 use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output, Topics};
-use homeostat_actors::status::Count;
+use homeostat_actors::status::StatusView;
 use homeostat_schemas::rule::CATALOGUE;
-use homeostat_schemas::{Alert, Content, EventKind, State};
+use homeostat_schemas::{Alert, Content, EventKind, State, TraceContext};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-use std::collections::BTreeMap;
+use prometheus_client::registry::Unit;
+use registrar::Registrar;
 use std::sync::{Mutex, PoisonError};
+
+/// The label of an exemplar: the trace that one measurement belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TraceLabel {
+    /// 32 hex digits.
+    pub trace_id: String,
+}
+
+impl TraceLabel {
+    /// Of a `traceparent` whose trace is recorded.
+    #[must_use]
+    pub fn of(traceparent: Option<&str>) -> Option<TraceLabel> {
+        let context = TraceContext::new(traceparent, None);
+        let sampled = context.sampled();
+        context.traceparent.filter(|_| sampled).and_then(|text| Some(TraceLabel { trace_id: text.get(3..35)?.to_owned() }))
+    }
+}
 
 /// A label for an actor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -80,13 +104,13 @@ pub struct IntakeLabels {
 pub struct DeliveryLabels {
     /// `alertmanager` or `webhook`.
     pub receiver: &'static str,
-    /// `delivered` or `failed`.
+    /// `delivered`, `failed` or `withheld`.
     pub result: &'static str,
 }
 
 /// Everything that is counted.
 pub struct Metrics {
-    registry: Mutex<Registry>,
+    registry: Mutex<Registrar>,
     /// Messages read from the log.
     pub messages: Counter,
     /// Good events, by kind.
@@ -103,6 +127,12 @@ pub struct Metrics {
     pub cures: Family<CureLabel, Counter>,
     /// Findings open, by rule, as the status actor sees them.
     pub findings: Family<RuleLabel, Gauge>,
+    /// Open findings that are silenced.
+    pub silenced: Gauge,
+    /// Open findings that somebody looks after.
+    pub acknowledged: Gauge,
+    /// Silences in force.
+    pub silences: Gauge,
     /// Alerts sent to Alertmanager and webhooks, and attempts that failed.
     pub deliveries: Family<DeliveryLabels, Counter>,
     /// Asks answered by a hand.
@@ -128,11 +158,11 @@ pub struct Metrics {
     /// Messages set aside because a mind failed on them twice.
     pub poison: Family<ActorLabel, Counter>,
     /// How long a batch took from being read to its outputs being stored.
-    pub cycle_seconds: Family<ActorLabel, Histogram>,
+    pub cycle_seconds: Family<ActorLabel, HistogramWithExemplars<TraceLabel>>,
     /// Whether this process carries the actors (1) or stands by (0).
     pub active: Gauge,
     /// HTTP requests served: their number and time.
-    pub http_seconds: Family<HttpLabels, Histogram>,
+    pub http_seconds: Family<HttpLabels, HistogramWithExemplars<TraceLabel>>,
     /// What came in over HTTP, by what became of it.
     pub intake: Family<IntakeLabels, Counter>,
 }
@@ -143,7 +173,7 @@ fn buckets() -> impl Iterator<Item = f64> {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::default();
+        let mut registry = Registrar::default();
         let metrics = Metrics {
             messages: Counter::default(),
             events: Family::default(),
@@ -153,6 +183,9 @@ impl Default for Metrics {
             commands: Counter::default(),
             cures: Family::default(),
             findings: Family::default(),
+            silenced: Gauge::default(),
+            acknowledged: Gauge::default(),
+            silences: Gauge::default(),
             deliveries: Family::default(),
             answers: Counter::default(),
             position: Family::default(),
@@ -165,49 +198,118 @@ impl Default for Metrics {
             broken_promises: Family::default(),
             fenced: Family::default(),
             poison: Family::default(),
-            cycle_seconds: Family::new_with_constructor(|| Histogram::new(buckets())),
+            cycle_seconds: Family::new_with_constructor(|| HistogramWithExemplars::new(buckets())),
             active: Gauge::default(),
-            http_seconds: Family::new_with_constructor(|| Histogram::new(buckets())),
+            http_seconds: Family::new_with_constructor(|| HistogramWithExemplars::new(buckets())),
             intake: Family::default(),
             registry: Mutex::default(),
         };
         let r = &mut registry;
-        r.register("homeostat_log_messages", "Messages read from the log", metrics.messages.clone());
-        r.register("homeostat_events", "Good events read from the log", metrics.events.clone());
-        r.register("homeostat_dead", "Messages and events that could not be processed and were set aside", metrics.dead.clone());
-        r.register("homeostat_log_overtaken", "How often retention removed messages before they were read", metrics.overtaken.clone());
-        r.register("homeostat_alerts", "Alerts published", metrics.alerts.clone());
-        r.register("homeostat_commands", "Commands published", metrics.commands.clone());
-        r.register("homeostat_recovery_outcomes", "What became of cures: verified, ineffective or escalated", metrics.cures.clone());
-        r.register("homeostat_findings_open", "Findings open, by rule", metrics.findings.clone());
-        r.register("homeostat_deliveries", "Alerts sent beside the bus, and attempts that failed", metrics.deliveries.clone());
-        r.register("homeostat_answers", "Asks that a hand answered", metrics.answers.clone());
-        r.register("homeostat_actor_position", "Position of the last message the actor took", metrics.position.clone());
-        r.register("homeostat_actor_lag_messages", "Messages read that the actor has yet to take", metrics.lag.clone());
-        r.register("homeostat_actor_restarts", "Restarts of the actor", metrics.restarts.clone());
-        r.register("homeostat_actor_checkpoint_position", "Position of the actor's last checkpoint", metrics.checkpoint.clone());
-        r.register(
-            "homeostat_actor_checkpoint_timestamp_seconds",
+        r.add("homeostat_log_messages", None, &[], "Messages read from the log", metrics.messages.clone());
+        r.add("homeostat_events", None, &["kind"], "Good events read from the log", metrics.events.clone());
+        r.add("homeostat_dead", None, &[], "Messages and events that could not be processed and were set aside", metrics.dead.clone());
+        r.add(
+            "homeostat_log_overtaken",
+            None,
+            &[],
+            "How often retention removed messages before they were read",
+            metrics.overtaken.clone(),
+        );
+        r.add("homeostat_alerts", None, &["rule", "severity", "state"], "Alerts published", metrics.alerts.clone());
+        r.add("homeostat_commands", None, &[], "Commands published", metrics.commands.clone());
+        r.add(
+            "homeostat_recovery_outcomes",
+            None,
+            &["outcome"],
+            "What became of cures: verified, ineffective or escalated",
+            metrics.cures.clone(),
+        );
+        r.add("homeostat_findings_open", None, &["rule"], "Findings open, by rule", metrics.findings.clone());
+        r.add(
+            "homeostat_findings_silenced",
+            None,
+            &[],
+            "Open findings that nobody is told of, because somebody silenced them",
+            metrics.silenced.clone(),
+        );
+        r.add("homeostat_findings_acknowledged", None, &[], "Open findings that somebody looks after", metrics.acknowledged.clone());
+        r.add("homeostat_silences_active", None, &[], "Silences in force", metrics.silences.clone());
+        r.add(
+            "homeostat_deliveries",
+            None,
+            &["receiver", "result"],
+            "Alerts sent beside the bus, attempts that failed, and alerts withheld because they are silenced",
+            metrics.deliveries.clone(),
+        );
+        r.add("homeostat_answers", None, &[], "Asks that a hand answered", metrics.answers.clone());
+        r.add("homeostat_actor_position", None, &["actor"], "Position of the last message the actor took", metrics.position.clone());
+        r.add("homeostat_actor_lag_messages", None, &["actor"], "Messages read that the actor has yet to take", metrics.lag.clone());
+        r.add("homeostat_actor_restarts", None, &["actor"], "Restarts of the actor", metrics.restarts.clone());
+        r.add(
+            "homeostat_actor_checkpoint_position",
+            None,
+            &["actor"],
+            "Position of the actor's last checkpoint",
+            metrics.checkpoint.clone(),
+        );
+        r.add(
+            "homeostat_actor_checkpoint_timestamp",
+            Some(Unit::Seconds),
+            &["actor"],
             "Unix time of the actor's last checkpoint",
             metrics.checkpoint_at.clone(),
         );
-        r.register("homeostat_actor_checkpoint_size_bytes", "Size of the actor's last checkpoint", metrics.checkpoint_bytes.clone());
-        r.register("homeostat_actor_open_findings", "Findings that the actor has open", metrics.open.clone());
-        r.register(
+        r.add(
+            "homeostat_actor_checkpoint_size",
+            Some(Unit::Bytes),
+            &["actor"],
+            "Size of the actor's last checkpoint",
+            metrics.checkpoint_bytes.clone(),
+        );
+        r.add("homeostat_actor_open_findings", None, &["actor"], "Findings that the actor has open", metrics.open.clone());
+        r.add(
             "homeostat_actor_broken_promises",
-            "Promises of the actor that did not hold at a checkpoint",
+            None,
+            &["actor"],
+            "Promises of the actor that did not hold at a checkpoint: a fault in the program, report it",
             metrics.broken_promises.clone(),
         );
-        r.register("homeostat_actor_fenced", "How often the actor was refused because another process owned it", metrics.fenced.clone());
-        r.register("homeostat_actor_poison", "Messages set aside because the actor failed on them again and again", metrics.poison.clone());
-        r.register(
-            "homeostat_actor_cycle_seconds",
+        r.add(
+            "homeostat_actor_fenced",
+            None,
+            &["actor"],
+            "How often the actor was refused because another process owned it",
+            metrics.fenced.clone(),
+        );
+        r.add(
+            "homeostat_actor_poison",
+            None,
+            &["actor"],
+            "Messages set aside because the actor failed on them again and again",
+            metrics.poison.clone(),
+        );
+        r.add(
+            "homeostat_actor_cycle",
+            Some(Unit::Seconds),
+            &["actor"],
             "Time from a batch being read to its outputs being stored",
             metrics.cycle_seconds.clone(),
         );
-        r.register("homeostat_active", "Whether this process carries the actors (1) or stands by (0)", metrics.active.clone());
-        r.register("http_server_request_duration_seconds", "Duration of HTTP server requests", metrics.http_seconds.clone());
-        r.register("homeostat_intake", "Spans and events that came in over HTTP", metrics.intake.clone());
+        r.add("homeostat_active", None, &[], "Whether this process carries the actors (1) or stands by (0)", metrics.active.clone());
+        r.add(
+            "http_server_request_duration",
+            Some(Unit::Seconds),
+            &["http_request_method", "http_route", "http_response_status_code"],
+            "Duration of HTTP server requests",
+            metrics.http_seconds.clone(),
+        );
+        r.add(
+            "homeostat_intake",
+            None,
+            &["intake", "result"],
+            "Spans and events that came in over HTTP: accepted, rejected, unavailable",
+            metrics.intake.clone(),
+        );
         Metrics { registry: Mutex::new(registry), ..metrics }
     }
 }
@@ -218,11 +320,17 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        match encode(&mut text, &registry) {
+        match encode(&mut text, registry.registry()) {
             Ok(()) => text,
             // Writing into a String cannot fail; a metric that cannot encode itself is left out with the rest.
             Err(_) => "# EOF\n".to_owned(),
         }
+    }
+
+    /// What is registered, in the order in which it is written.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner).described().to_vec()
     }
 
     /// Counts what was read.
@@ -263,17 +371,25 @@ impl Metrics {
         self.deliveries.get_or_create(&DeliveryLabels { receiver, result: "failed" }).inc();
     }
 
-    /// Shows how many findings are open. A rule of which nothing was ever open is not shown.
+    /// Counts an alert that a webhook was not told because it is silenced, or not yet because of its `after_s`.
+    pub fn withheld(&self) {
+        self.deliveries.get_or_create(&DeliveryLabels { receiver: "webhook", result: "withheld" }).inc();
+    }
+
+    /// Shows what is open, and what people say about it. A rule of which nothing was ever open is not shown.
     #[allow(clippy::cast_possible_wrap)] // counts stay far below 2^63
-    pub fn show_findings(&self, rules: &BTreeMap<String, Count>) {
+    pub fn show_status(&self, view: &StatusView) {
         for rule in CATALOGUE {
-            let open = rules.get(rule.name).map(|count| count.open);
+            let open = view.rules.get(rule.name).map(|count| count.open);
             if let Some(open) = open {
                 self.findings.get_or_create(&RuleLabel { rule: rule.name }).set(open as i64);
             } else if let Some(known) = self.findings.get(&RuleLabel { rule: rule.name }) {
                 known.set(0);
             }
         }
+        self.silenced.set(view.silenced() as i64);
+        self.acknowledged.set(view.acknowledged() as i64);
+        self.silences.set(view.silences_active() as i64);
     }
 
     /// Shows an actor's condition.
@@ -298,16 +414,64 @@ fn cure(alert: &Alert) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    /// One measurement of everything.
+    fn touched() -> Metrics {
+        let metrics = Metrics::default();
+        let actor = ActorLabel { actor: "query" };
+        metrics.dead.inc();
+        metrics.events.get_or_create(&KindLabel { kind: "query" }).inc();
+        let alert = AlertLabels { rule: "query.slow".into(), severity: "warning".into(), state: "firing".into() };
+        metrics.alerts.get_or_create(&alert).inc();
+        metrics.cures.get_or_create(&CureLabel { outcome: "verified" }).inc();
+        metrics.findings.get_or_create(&RuleLabel { rule: "query.slow" }).set(1);
+        metrics.delivered("webhook", 1);
+        for gauge in
+            [&metrics.position, &metrics.lag, &metrics.checkpoint, &metrics.checkpoint_at, &metrics.checkpoint_bytes, &metrics.open]
+        {
+            gauge.get_or_create(&actor).set(1);
+        }
+        for counter in [&metrics.restarts, &metrics.broken_promises, &metrics.fenced, &metrics.poison] {
+            counter.get_or_create(&actor).inc();
+        }
+        let trace = || TraceLabel::of(Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        metrics.cycle_seconds.get_or_create(&actor).observe(0.1, trace(), None);
+        let http = HttpLabels { http_request_method: "GET", http_route: "/livez", http_response_status_code: 200 };
+        metrics.http_seconds.get_or_create(&http).observe(0.1, trace(), None);
+        metrics.intake.get_or_create(&IntakeLabels { intake: "otlp", result: "accepted" }).inc();
+        metrics
+    }
+
     #[test]
     fn the_text_ends_as_openmetrics_ends() {
-        let metrics = Metrics::default();
-        metrics.dead.inc();
-        metrics
-            .http_seconds
-            .get_or_create(&HttpLabels { http_request_method: "GET", http_route: "/livez", http_response_status_code: 200 })
-            .observe(0.1);
-        let text = metrics.encode();
+        let text = touched().encode();
         assert!(text.contains("homeostat_dead_total 1"));
+        assert!(text.contains("# {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_metric_is_described_as_it_is_written() {
+        let metrics = touched();
+        let written = registrar::read(&metrics.encode());
+        let described: Vec<_> = metrics.described();
+        assert_eq!(written.len(), described.len(), "each has a measurement in this test");
+        for metric in described {
+            let found = &written[metric.family()];
+            assert_eq!(
+                (found.kind.as_str(), found.unit.as_str(), found.meaning.as_str()),
+                (metric.kind.as_str(), metric.unit.as_str(), metric.meaning)
+            );
+            assert_eq!(found.labels, metric.labels.iter().map(|label| (*label).to_owned()).collect(), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn only_recorded_traces_are_exemplars() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let of = |flags: &str| TraceLabel::of(Some(&format!("00-{trace}-00f067aa0ba902b7-{flags}"))).map(|label| label.trace_id);
+        assert_eq!(
+            (of("01").as_deref(), of("00"), TraceLabel::of(Some("nonsense")), TraceLabel::of(None)),
+            (Some(trace), None, None, None)
+        );
     }
 }

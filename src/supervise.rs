@@ -13,7 +13,7 @@ mod run;
 mod standing;
 
 use crate::feed::{Feed, FeedError, Portion};
-use crate::metrics::{ActorLabel, Metrics};
+use crate::metrics::{ActorLabel, Metrics, TraceLabel};
 use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
 use crate::shell::{Look, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
@@ -301,8 +301,8 @@ impl<C: Core> Keeper<C> {
             let began = Instant::now();
             let mut portions = vec![portion];
             portions.extend(run.follower.waiting(TOGETHER));
-            self.take(run, portions).await?;
-            self.common.metrics.cycle_seconds.get_or_create(&Self::label()).observe(began.elapsed().as_secs_f64());
+            let trace = self.take(run, portions).await?;
+            self.common.metrics.cycle_seconds.get_or_create(&Self::label()).observe(began.elapsed().as_secs_f64(), trace, None);
             let caught_up = run.follower.caught_up() && run.follower.progress().position(run.position) >= self.common.feed.dispatched();
             self.slot.note(|condition| {
                 condition.position = condition.position.max(run.position);
@@ -314,8 +314,8 @@ impl<C: Core> Keeper<C> {
         }
     }
 
-    /// One batch: step, publish, and set aside what is poison.
-    async fn take(&mut self, run: &mut Run<C>, portions: Vec<Portion>) -> Result<(), Trouble> {
+    /// One batch: step, publish, and set aside what is poison. The trace of a decision in it, if any is recorded.
+    async fn take(&mut self, run: &mut Run<C>, portions: Vec<Portion>) -> Result<Option<TraceLabel>, Trouble> {
         let poison = Arc::new(self.poison.keys().copied().collect());
         let deadline = Duration::from_secs(self.common.config.step_deadline_s);
         let stepped = match tokio::time::timeout(deadline, run.shell.addr.send(Step { portions, poison })).await {
@@ -364,7 +364,7 @@ impl<C: Core> Keeper<C> {
             let _ = self.common.log.bus().publish(announcement).await;
         }
         self.slot.note(|condition| condition.open = open);
-        Ok(())
+        Ok(decided.iter().find_map(|(_, trace)| TraceLabel::of(trace.as_deref())))
     }
 
     /// The dead message of a poisonous one.

@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+#[path = "operations/metrics.rs"]
+mod metrics;
+
 use homeostat::export::alert_rules;
 use homeostat_schemas::rule::CATALOGUE;
 use serde_json::{Value, json};

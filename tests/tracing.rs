@@ -143,6 +143,35 @@ async fn without_an_endpoint_a_publishers_trace_is_carried_through() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_publisher_does_not_record_makes_no_span() {
+    let (endpoint, spans) = receiver().await;
+    let server = Server::start().await;
+    let log = server.log().await;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "200")];
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &["telemetry.sample_ratio=0.0"], &environment);
+    worker.ready().await;
+    let slow = |table: &str| {
+        json!({"kind": "query", "service": "shop", "at_ms": now_ms(), "statement": format!("select 1 from {table}"), "took_us": 300_000})
+            .to_string()
+    };
+    let subject = log.subject("event.query.shop");
+    let unrecorded = format!("00-{}-{PARENT}-00", "b".repeat(32));
+    log.append(Message::new(&subject, slow("a")).with("traceparent", unrecorded)).await.unwrap();
+    log.append(Message::new(&subject, slow("b"))).await.unwrap();
+    log.append(Message::new(&subject, slow("c")).with("traceparent", format!("00-{TRACE}-{PARENT}-01"))).await.unwrap();
+    // Three alerts, and spans for one of them: the last, so that those of the others would have come before.
+    let began = Instant::now();
+    while !spans.lock().unwrap().iter().any(|span| span.name == "publish homeostat.v1.alert") {
+        assert!(began.elapsed() < Duration::from_secs(30), "no span");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(worker.stop().await.success());
+    let traces: std::collections::BTreeSet<String> = spans.lock().unwrap().iter().map(|span| hex(&span.trace_id)).collect();
+    assert_eq!(traces, [TRACE.to_owned()].into());
+    server.stop().await;
+}
+
 /// Waits for the first message of a subject that fits.
 async fn first(log: &homeostat_nats::Log, subject: &str, fits: impl Fn(&serde_json::Value) -> bool) -> homeostat_nats::Entry {
     let options = ReaderOptions { filters: vec![log.subject(subject)], ..ReaderOptions::default() };

@@ -21,12 +21,14 @@ pub fn run(context: &mut Context, args: &ExportArgs) -> Result<Finish, CliError>
         ExportWhat::Asyncapi => export::asyncapi(),
         ExportWhat::AlertRules => export::alert_rules(args.runbooks.trim_end_matches('/')),
         ExportWhat::Dashboards => export::dashboards()?,
+        ExportWhat::Metrics => export::metrics(),
     };
     if args.check {
         let home = match args.what {
             ExportWhat::Schemas | ExportWhat::Asyncapi => export::DIR,
             ExportWhat::AlertRules => export::RULES_DIR,
             ExportWhat::Dashboards => export::DASHBOARDS_DIR,
+            ExportWhat::Metrics => export::PAGES_DIR,
         };
         let dir = args.out.clone().unwrap_or_else(|| PathBuf::from(home));
         return check(context, args.what, &files, &dir);
@@ -44,7 +46,9 @@ fn print(context: &mut Context, args: &ExportArgs, files: &BTreeMap<String, Stri
         ExportWhat::Dashboards => context.out.pretty(&export::dashboards::documents()),
         ExportWhat::Asyncapi if context.json => context.out.pretty(&export::asyncapi::document()),
         ExportWhat::AlertRules if context.json => context.out.pretty(&export::alert_rules::document(args.runbooks.trim_end_matches('/'))),
-        ExportWhat::Asyncapi | ExportWhat::AlertRules => files.values().try_for_each(|text| context.out.line(text.trim_end())),
+        ExportWhat::Asyncapi | ExportWhat::AlertRules | ExportWhat::Metrics => {
+            files.values().try_for_each(|text| context.out.line(text.trim_end()))
+        }
     }
 }
 
@@ -98,6 +102,7 @@ fn check(context: &mut Context, what: ExportWhat, files: &BTreeMap<String, Strin
             ExportWhat::Asyncapi => "asyncapi",
             ExportWhat::AlertRules => "alert-rules",
             ExportWhat::Dashboards => "dashboards",
+            ExportWhat::Metrics => "metrics",
         };
         context.out.line(format!("write them anew with `homeostat export {word} --out {}`", dir.display()))?;
     }

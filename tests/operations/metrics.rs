@@ -1,0 +1,128 @@
+//! What a running system says at `/metrics`, beside the page about it; and exemplars, in the real Prometheus.
+
+use super::common::{Server, Worker, http, http_get, story::now_ms};
+use super::repository;
+use homeostat::metrics::{self, Metrics};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+#[test]
+fn the_page_in_the_repository_is_that_of_the_program() {
+    let path = repository().join(homeostat::export::PAGES_DIR).join(metrics::PAGE);
+    let written = &homeostat::export::metrics()[metrics::PAGE];
+    assert!(std::fs::read_to_string(path).unwrap_or_default() == *written, "write it anew with `homeostat export metrics --out docs`");
+}
+
+/// Telemetry that makes one alert.
+async fn something_slow(gateway: &str, headers: &[(&str, &str)]) {
+    let events = json!([{ "kind": "query", "service": "shop", "at_ms": now_ms(), "took_us": 900_000, "statement": "select a from t" }]);
+    let all = [&[("content-type", "application/json")], headers].concat();
+    let (status, body) = http(gateway, "POST", "/v1/events", &all, events.to_string().as_bytes()).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_system_says_what_the_page_says() {
+    let server = Server::start().await;
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &["shell.checkpoint_every_ms=100"], &[]);
+    let gateway = worker.ready().await;
+    something_slow(&gateway, &[]).await;
+    let began = std::time::Instant::now();
+    let families = loop {
+        let (_, text) = http_get(&gateway, "/metrics").await.unwrap();
+        let families = metrics::read(&text);
+        let there = |name: &str| families.contains_key(name);
+        if there("homeostat_alerts") && there("homeostat_findings_open") && there("homeostat_actor_checkpoint_size_bytes") {
+            break families;
+        }
+        assert!(began.elapsed() < PATIENCE, "{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let described = Metrics::default().described();
+    for (name, written) in &families {
+        let said = described.iter().find(|metric| metric.family() == name).unwrap_or_else(|| panic!("{name} is not on the page"));
+        assert_eq!((&written.kind, &written.unit, written.meaning.as_str()), (&said.kind, &said.unit, said.meaning), "{name}");
+        let labels: BTreeSet<String> = said.labels.iter().map(|label| (*label).to_owned()).collect();
+        assert_eq!(written.labels, labels, "{name}");
+    }
+    assert!(families.len() > 15, "{:?}", families.keys());
+    worker.stop().await;
+    server.stop().await;
+}
+
+struct Prometheus {
+    child: Child,
+    url: String,
+}
+
+impl Prometheus {
+    /// Scrapes one target, and keeps exemplars.
+    fn start(dir: &std::path::Path, target: &str) -> Prometheus {
+        std::fs::create_dir_all(dir).unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = json!({
+            "global": { "scrape_interval": "500ms", "scrape_timeout": "500ms" },
+            "scrape_configs": [{ "job_name": "homeostat", "static_configs": [{ "targets": [target.trim_start_matches("http://")] }] }],
+        });
+        std::fs::write(dir.join("config.yaml"), config.to_string()).unwrap();
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", dir.join("config.yaml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--enable-feature=exemplar-storage")
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.join("log")).unwrap())
+            .spawn()
+            .expect("prometheus is there; `scripts/install-test-tools` installs it");
+        Prometheus { child, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// The traces of the exemplars of a metric.
+    async fn traces(&self, metric: &str) -> BTreeSet<String> {
+        let now = now_ms() / 1000;
+        let path = format!("/api/v1/query_exemplars?query={metric}&start={}&end={}", now - 600, now + 60);
+        let Some((_, body)) = http_get(&self.url, &path).await else { return BTreeSet::new() };
+        let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+        let series = answer["data"].as_array().cloned().unwrap_or_default();
+        let exemplars = series.iter().flat_map(|one| one["exemplars"].as_array().cloned().unwrap_or_default());
+        exemplars.filter_map(|exemplar| exemplar["labels"]["trace_id"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_latency_one_gets_to_its_trace() {
+    let server = Server::start().await;
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &[], &[]);
+    let gateway = worker.ready().await;
+    let prometheus = Prometheus::start(&server.path("prometheus"), &gateway);
+    let recorded = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    something_slow(&gateway, &[("traceparent", &recorded)]).await;
+    let unrecorded = format!("00-{}-00f067aa0ba902b7-00", "a".repeat(32));
+    http(&gateway, "GET", "/livez", &[("traceparent", &unrecorded)], b"").await.unwrap();
+    for metric in ["http_server_request_duration_seconds_bucket", "homeostat_actor_cycle_seconds_bucket"] {
+        let began = std::time::Instant::now();
+        loop {
+            let traces = prometheus.traces(metric).await;
+            if traces.contains(TRACE) {
+                assert_eq!(traces.len(), 1, "only what is recorded: {traces:?}");
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "no exemplar of {metric}: {traces:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    worker.stop().await;
+    server.stop().await;
+}
