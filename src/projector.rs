@@ -59,6 +59,7 @@ impl Projector {
 
     async fn project(&self, pause: &mut Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let state = self.log.bus().jetstream().get_key_value(&self.log.bus().names().state).await?;
+        self.look_back().await?;
         let from = self.store.position(self.log.incarnation(), 0).await? + 1;
         // Alerts, commands and outcomes are rare: the server picks them out.
         let filters = ["alert.>", "command.>", "outcome.>"].map(|subjects| self.log.subject(subjects)).to_vec();
@@ -93,6 +94,24 @@ impl Projector {
             self.store.project(self.log.incarnation(), 0, &deliveries).await?;
             *pause = PAUSE;
         }
+    }
+
+    /// A power cut can take the log's tail with it, and its positions are then used again for other messages. History that has seen the
+    /// old ones begins anew; what it has changes nothing.
+    async fn look_back(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let incarnation = self.log.incarnation();
+        let position = self.store.position(incarnation, 0).await?;
+        let Some(at_ms) = self.store.position_ms(incarnation, 0).await?.filter(|_| position > 0) else { return Ok(()) };
+        let another = match self.log.get(position).await? {
+            Some(entry) => entry.at_ms != at_ms,
+            // Expired, or not there yet.
+            None => position > self.log.bounds().await?.last,
+        };
+        if another {
+            tracing::warn!(position, "the log has lost its tail: history is made from it once more");
+            self.store.rewind(incarnation, 0).await?;
+        }
+        Ok(())
     }
 
     /// Keeps the statistics of queries, so that they are there after a restart and while the mind is not.

@@ -62,6 +62,37 @@ impl Store {
         found.await
     }
 
+    /// The time of the message at that position, by which it is known whether the log still has it.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn position_ms(&self, incarnation: &str, partition: u16) -> Result<Option<UnixMs>, StoreError> {
+        const SQL: &str = "SELECT at_ms FROM projection WHERE incarnation = $1 AND part = $2";
+        let found = self.work("position", async {
+            let part = i64::from(partition);
+            let found: Option<i64> =
+                on_pool!(self, pool => sqlx::query_scalar(SQL).bind(column(incarnation)).bind(part).fetch_optional(pool).await?);
+            Ok(found.map(unsigned))
+        });
+        found.await
+    }
+
+    /// Projects the log of this incarnation from its beginning: what is there already changes nothing.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn rewind(&self, incarnation: &str, partition: u16) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE projection SET position = 0, at_ms = 0 WHERE incarnation = $1 AND part = $2";
+        let part = i64::from(partition);
+        self.work("rewind", async {
+            on_pool!(self, pool => { sqlx::query(SQL).bind(column(incarnation)).bind(part).execute(pool).await?; });
+            Ok(())
+        })
+        .await?;
+        self.written().remove(&(incarnation.to_owned(), partition));
+        Ok(())
+    }
+
     /// Takes messages of the log, in order. Those at or before the stored position change nothing.
     ///
     /// A batch with nothing to keep is not written at once: after a crash the position may be some seconds old, and what follows
