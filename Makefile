@@ -1,11 +1,11 @@
 # Everything a newcomer, a contributor and CI do. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo run observe test check advisories bench chaos tools fmt
+.PHONY: help demo run observe test check advisories bench chaos load soak disasters tools fmt
 
 BIN := target/release/homeostat
 
 help: ## what there is
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: tools ## the system with recorded traffic of real shops: alerts within seconds
 	cargo build --release --locked
@@ -36,6 +36,19 @@ advisories: ## what is known against the dependencies; needs cargo-deny, and the
 
 chaos: tools ## kill the system more than a hundred times and compare what it said with a replay
 	HOMEOSTAT_CHAOS_ROUNDS=120 cargo test --release --locked --test chaos -- --nocapture
+
+load: tools ## Artillery against a real gateway: a steady load, a spike of 1000 requests a second, slow clients
+	cargo build --release --locked
+	scripts/load.py $(BIN)
+
+soak: tools ## an hour under load (MINUTES=60 RATE=2000): is memory flat?
+	cargo build --release --locked
+	scripts/soak.py $(BIN) --minutes $(or $(MINUTES),60) --rate $(or $(RATE),2000)
+
+disasters: tools ## backup, restore, upgrade (OLD=an/older/homeostat) and what goes wrong, each done for real
+	scripts/install-test-tools
+	cargo build --release --locked
+	.tools/python/bin/python scripts/disasters.py $(BIN) $(if $(OLD),--old $(OLD))
 
 bench: tools ## all measurements, side by side with peers and floors
 	cargo bench --workspace --locked
