@@ -1,6 +1,5 @@
 //! Metrics are registered with everything that is said about them, and the page about them is made of that.
 
-use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -46,7 +45,7 @@ impl Registrar {
         unit: Option<Unit>,
         labels: &'static [&'static str],
         meaning: &'static str,
-        metric: impl Metric + EncodeMetric,
+        metric: impl Metric,
     ) {
         let kind = metric.metric_type().as_str().to_owned();
         let suffix = unit.as_ref().map(|unit| unit.as_str().to_owned()).unwrap_or_default();
