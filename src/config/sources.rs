@@ -16,6 +16,8 @@ pub const PREFIX: &str = "HOMEOSTAT_";
 /// Variables with our prefix that are no settings.
 pub const RESERVED: &[(&str, &str)] = &[
     ("HOMEOSTAT_CONFIG", "the settings file, as `--config` names it"),
+    ("HOMEOSTAT_KEY", "the API key that `homeostat keys` shows to a gateway"),
+    ("HOMEOSTAT_NATS__INBOX_PREFIX", "under which subjects client libraries wait for answers"),
     ("HOMEOSTAT_FAULT", "kills the process at a named point; for tests of the once-only promise"),
 ];
 
