@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Settings::trusted_signers`](crate::Settings::trusted_signers) | these, and nobody else |
 //! | the bus is that of a `homeostat up` on this machine, found by its data directory | the keys in `signing.pub` there |
-//! | the bus is on this machine (loopback) | whoever answers on `{root}.signers`, once a connection |
+//! | neither, and the bus is on this machine (loopback) | whoever answers on `{root}.signers`, once a connection |
 //! | none of these | nobody: every command is refused |
 //!
 //! The third is trust on first use. It keeps old and misdirected commands away, and nobody who may publish on that subject: a bus
@@ -116,9 +116,11 @@ impl Trust {
         let signers = match &self.begin {
             Begin::Told(signers) => signers.clone(),
             Begin::Beside(dir) => beside(dir),
-            Begin::Asked if is_here(bus) => asked(bus, &self.root).await,
             Begin::Asked => Signers::default(),
         };
+        // Without a data directory that says it, the bus is one that somebody else runs here.
+        let ask = signers.is_empty() && is_here(bus);
+        let signers = if ask { asked(bus, &self.root).await } else { signers };
         if !signers.is_empty() {
             tracing::info!(signers = ?signers, "commands of these signers are carried out");
         }
@@ -134,13 +136,8 @@ impl Trust {
 fn beside(dir: &Path) -> Signers {
     let mut text = String::new();
     let read = std::fs::File::open(dir.join(PUBLIC_FILE)).and_then(|file| file.take(PUBLIC_BYTES_MAX).read_to_string(&mut text));
-    match read {
-        Ok(_) => Signers::new(text.lines().map(str::trim).filter(|line| !line.is_empty())).unwrap_or_default(),
-        Err(error) => {
-            tracing::warn!(%error, dir = %dir.display(), "no signer is known: {PUBLIC_FILE} cannot be read");
-            Signers::default()
-        }
-    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    read.ok().and_then(|_| Signers::new(lines).ok()).unwrap_or_default()
 }
 
 /// Does the server see this process on a loopback address? Then it is on this machine, or at the end of a tunnel from it.
