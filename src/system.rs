@@ -23,6 +23,7 @@ use actix::System;
 use homeostat_nats::{Bus, BusConfig, BusError, Embedded, EmbeddedError, Lease, LeaseConfig, Log};
 use homeostat_schemas::Root;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,7 +112,12 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let root = Root::try_from(config.nats.root.clone()).map_err(|error| SystemError::Start(error.to_string()))?;
     config.actors.check().map_err(|error| SystemError::Start(error.to_string()))?;
     let data_dir = config.data_dir.display().to_string();
-    std::fs::create_dir_all(&config.data_dir).map_err(|source| SystemError::DataDir { path: data_dir.clone(), source })?;
+    // History and state are their owner's; an existing directory stays as it is.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .map_err(|source| SystemError::DataDir { path: data_dir.clone(), source })?;
     let _lock = lock(&config.data_dir)?;
     let signing = Signing::open(&config.signing, &config.data_dir).map_err(|error| SystemError::Start(error.to_string()))?;
     let spans = Spans::new(&config.telemetry, root.as_str()).map_err(|error| SystemError::Start(error.to_string()))?;
