@@ -14,6 +14,8 @@ mod drift;
 mod forecast;
 #[path = "cli/heap.rs"]
 mod heap;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/leak.rs"]
 mod leak;
 

@@ -4,14 +4,16 @@
 #[path = "common/postgres.rs"]
 mod postgres;
 
-use homeostat::config::DatabaseConfig;
+use homeostat::config::{DatabaseConfig, NatsConfig};
 use homeostat::keys::format::{self, KeyId, KeyText};
 use homeostat::keys::keyring::Keyring;
+use homeostat::keys::outbox;
 use homeostat::keys::records::{Created, GRACE_MS, POINTS, Sealed};
 use homeostat::keys::{Actor, Keys, KeysConfig, KeysError, NewKey, Refused, Rotation};
 use homeostat::store::Store;
+use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, Reader, ReaderOptions};
 use homeostat_schemas::key::{Environment, KeyChange, KeyFact};
-use homeostat_schemas::{KeyState, Scope, UnixMs};
+use homeostat_schemas::{Content, KeyState, Root, Scope, UnixMs};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -613,4 +615,76 @@ async fn keys_of_an_older_keyring_generation_stay_good() {
     Keyring::retire(keys.records.keyring_path(), 1).unwrap();
     keys.verifier.set_keyring(keys.records.reload_keyring().unwrap());
     assert!(!lets_in(&keys, &old.text).await && lets_in(&keys, &new.text).await);
+}
+
+/// Says what is in the outbox, and dies where the parent says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by what_happened_to_keys_is_said_once_whatever_dies"]
+async fn speaker() {
+    let keys = opened_by_child().await;
+    let url = std::env::var("KEYS_TEST_NATS").unwrap();
+    let bus = Bus::connect(&NatsConfig::default().bus(&url).unwrap()).await.unwrap();
+    outbox::drain(&keys.records, &bus.ensure_log().await.unwrap(), &Root::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_to_keys_is_said_once_whatever_dies() {
+    let place = Place::sqlite();
+    let keys = place.open().await;
+    let tools = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".tools");
+    let config = EmbeddedConfig { data_dir: place.dir.path().join("nats"), tools_dir: Some(tools), ..EmbeddedConfig::default() };
+    let embedded = Embedded::start(config).await.unwrap();
+    let log = Bus::connect(&embedded.bus_config(&BusConfig::default())).await.unwrap().ensure_log().await.unwrap();
+    let (user, password) = embedded.credentials();
+    let url = embedded.url().replace("nats://", &format!("nats://{user}:{password}@"));
+    let created = create(&keys).await;
+    let id = created.record.id.as_str();
+    // Two keys of one owner: what is sealed for it goes onto one subject.
+    let other = create(&keys).await;
+    let seal = |record: &homeostat_schemas::KeyRecord, version: u32, _: &KeyText| {
+        let body = format!("{{\"key\":\"{}\",\"version\":{version}}}", record.id);
+        // A subject that the log keeps, whatever it makes of the body.
+        Ok(Some(Sealed { subject: format!("outcome.key.sealed.{}", record.owner), body }))
+    };
+    for version in 1..4 {
+        for id in [id, other.record.id.as_str()] {
+            keys.records.rotate(Rotation { seal: Some(&seal), ..rotation(id, version) }, "test").await.unwrap();
+        }
+    }
+    for point in outbox::POINTS {
+        for pass in [1, 2] {
+            let speaker =
+                place.child("speaker").env("KEYS_TEST_NATS", &url).env("HOMEOSTAT_FAULT", format!("{point}:{pass}")).spawn().unwrap();
+            let output = tokio::task::spawn_blocking(move || speaker.wait_with_output().unwrap()).await.unwrap();
+            assert!(!output.status.success(), "{point} was never passed");
+        }
+    }
+    // Two that believe they own the log.
+    let root = Root::default();
+    let (a, b) = tokio::join!(outbox::drain(&keys.records, &log, &root), outbox::drain(&keys.records, &log, &root));
+    a.unwrap();
+    b.unwrap();
+    assert_eq!(keys.records.unsaid(10).await.unwrap(), []);
+    let last = log.bounds().await.unwrap().last;
+    let mut reader = Reader::open(&log, 1, ReaderOptions::default()).await.unwrap();
+    let (mut said, mut sealed) = (Vec::new(), Vec::new());
+    let mut position = 0;
+    while position < last {
+        for entry in reader.next().await.unwrap() {
+            position = entry.seq;
+            if entry.subject.contains("sealed") {
+                sealed.push(String::from_utf8(entry.payload.to_vec()).unwrap());
+            } else if let Content::Key(fact) = homeostat::feed::decode(&root, &entry).content {
+                said.push((fact.record.id, fact.change, fact.version));
+            }
+        }
+    }
+    for id in [id, other.record.id.as_str()] {
+        let of: Vec<_> = said.iter().filter(|(of, ..)| of == id).map(|(_, change, version)| (*change, *version)).collect();
+        let rotated = (2..=4).map(|version| (KeyChange::Rotated, Some(version)));
+        assert_eq!(of, std::iter::once((KeyChange::Created, Some(1))).chain(rotated).collect::<Vec<_>>());
+        let expected: Vec<String> = (2..=4).map(|version| format!("{{\"key\":\"{id}\",\"version\":{version}}}")).collect();
+        assert_eq!(sealed.iter().filter(|body| body.contains(id)).cloned().collect::<Vec<_>>(), expected);
+    }
+    embedded.stop().await;
 }

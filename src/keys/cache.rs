@@ -95,12 +95,23 @@ impl Cache {
         (row, shard.epoch)
     }
 
-    /// Puts a row in, unless anything changed since `epoch`. Says whether it is in.
-    pub(super) fn put(&self, id: KeyId, row: &Arc<Row>, epoch: u64) -> bool {
-        self.put_with(id, row, epoch, || {})
+    /// Puts a row in that was read, unless anything changed since `epoch`. The row that is in then: the one that somebody else has read
+    /// meanwhile, if there is one, as its secret may have been proven already.
+    pub(super) fn put(&self, id: KeyId, row: &Arc<Row>, epoch: u64) -> Option<Arc<Row>> {
+        let mut shard = self.write(&id);
+        if shard.epoch != epoch {
+            return None;
+        }
+        if let Some(there) = shard.rows.get(&id) {
+            return Some(there.clone());
+        }
+        shard.rows.insert(id, row.clone());
+        shard.order.push_back(id);
+        self.make_room(&mut shard);
+        Some(row.clone())
     }
 
-    /// The same, and does something more while nothing can change.
+    /// Puts a row in, unless anything changed since `epoch`, and does something more while nothing can change. Says whether it is in.
     pub(super) fn put_with(&self, id: KeyId, row: &Arc<Row>, epoch: u64, then: impl FnOnce()) -> bool {
         let mut shard = self.write(&id);
         if shard.epoch != epoch {
@@ -178,9 +189,11 @@ mod tests {
         let (nothing, epoch) = cache.get(&id);
         assert!(nothing.is_none());
         cache.evict(&id, 2);
-        assert!(!cache.put(id, &row(1), epoch), "the key changed meanwhile");
+        assert!(cache.put(id, &row(1), epoch).is_none(), "the key changed meanwhile");
         let (_, epoch) = cache.get(&id);
-        assert!(cache.put(id, &row(2), epoch));
+        assert!(cache.put(id, &row(2), epoch).is_some());
+        let first = cache.get(&id).0.unwrap();
+        assert!(Arc::ptr_eq(&cache.put(id, &row(2), epoch).unwrap(), &first), "what may have been proven is not replaced");
         cache.evict(&id, 2);
         assert!(cache.get(&id).0.is_some(), "of that generation it is known already");
         cache.evict(&id, 3);
@@ -192,11 +205,11 @@ mod tests {
         let cache = Cache::new(SHARDS * 4);
         let kept = KeyId::draw().unwrap();
         let (_, epoch) = cache.get(&kept);
-        assert!(cache.put(kept, &row(1), epoch));
+        assert!(cache.put(kept, &row(1), epoch).is_some());
         for _ in 0..SHARDS * 40 {
             let id = KeyId::draw().unwrap();
             let (_, epoch) = cache.get(&id);
-            assert!(cache.put(id, &row(1), epoch));
+            assert!(cache.put(id, &row(1), epoch).is_some());
             assert!(cache.get(&kept).0.is_some());
         }
         assert_eq!(cache.len(), SHARDS * 4);

@@ -363,7 +363,7 @@ impl Verifier {
         }
         // Remembered before anything is proven, so that somebody who goes on showing a key that was taken back is not asked about
         // in the database each time.
-        Ok(self.cache.put(shown.id, &row, epoch).then_some((row, epoch)))
+        Ok(self.cache.put(shown.id, &row, epoch).map(|row| (row, epoch)))
     }
 
     fn flight(&self, id: &KeyId) -> Arc<Flight<()>> {

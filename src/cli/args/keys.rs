@@ -76,7 +76,7 @@ pub enum KeysCommand {
         /// The key's id
         id: String,
         /// This version only
-        #[arg(long)]
+        #[arg(long = "only", value_name = "VERSION")]
         version: Option<u32>,
         /// Somebody else may know the secret
         #[arg(long)]
