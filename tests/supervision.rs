@@ -124,7 +124,7 @@ impl Rig {
         let mut reader = Reader::open(&self.log, 1, ReaderOptions::default()).await.unwrap();
         let (mut said, mut dead) = (Vec::new(), Vec::new());
         while said.len() < alerts {
-            let entries = tokio::time::timeout(Duration::from_secs(20), reader.next()).await.expect("the alerts come").unwrap();
+            let entries = tokio::time::timeout(Duration::from_secs(60), reader.next()).await.expect("the alerts come").unwrap();
             for entry in entries {
                 if entry.subject.contains(".alert.") {
                     let alert: serde_json::Value = serde_json::from_slice(&entry.payload).unwrap();

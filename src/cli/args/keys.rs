@@ -71,7 +71,6 @@ pub enum KeysCommand {
         out: Option<PathBuf>,
     },
     /// Take a key back, at once
-    #[command(disable_version_flag = true)] // it has a `--version` of its own
     Revoke {
         /// The key's id
         id: String,
