@@ -6,6 +6,7 @@ usage: disasters.py path/to/homeostat [--old path/to/an/older/homeostat] [case..
 """
 
 import asyncio
+import atexit
 import json
 import os
 import pathlib
@@ -19,6 +20,15 @@ import time
 import urllib.request
 
 DEADLINE = 60
+# Whatever a failed case leaves running is ended with this process.
+RUNNING = []
+
+
+@atexit.register
+def end():
+    for child in RUNNING:
+        if child.poll() is None:
+            child.kill()
 
 
 class Homeostat:
@@ -31,6 +41,7 @@ class Homeostat:
         arguments = [binary, "up", "--data-dir", str(data), "--listen", "127.0.0.1:0", *settings]
         self.log = open(self.data.parent / f"{self.data.name}.log", "a")
         self.child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=self.log)
+        RUNNING.append(self.child)
         self.url = self.until("ready", self._ready)
 
     def _ready(self):
@@ -340,6 +351,7 @@ class Server:
         check(found, "there is a nats-server")
         log = open(data / "log", "w")
         self.child = subprocess.Popen([found, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(data)], stdout=log, stderr=log)
+        RUNNING.append(self.child)
 
     def url(self):
         return f"nats://127.0.0.1:{self.port}"

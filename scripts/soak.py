@@ -77,6 +77,7 @@ def main():
     parser.add_argument("--services", type=int, default=20)
     parser.add_argument("--shapes", type=int, default=50)
     parser.add_argument("--kinds", default="query,request,calls,heartbeat,resource,pool,cache")
+    parser.add_argument("--traced", type=float, default=0.0, help="share of messages of a recorded trace; OTEL_EXPORTER_OTLP_ENDPOINT says where spans go")
     parser.add_argument("--bench", type=pathlib.Path)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
@@ -94,7 +95,7 @@ def main():
             programs.until("homeostat is ready", lambda: observe.get(f"{url}/readyz?verbose") is not None)
             server = child_of(system.pid)
             load = [bench_binary, "bench", "--data-dir", data, "--json", "--rate", arguments.rate, "--duration", f"{int(arguments.minutes * 60)}s"]
-            load += ["--services", arguments.services, "--shapes", arguments.shapes, "--kinds", arguments.kinds, "--alert-every", "10s"]
+            load += ["--services", arguments.services, "--shapes", arguments.shapes, "--kinds", arguments.kinds, "--alert-every", "10s", "--traced", arguments.traced]
             with open(home / "bench.json", "w") as out, open(home / "bench.log", "w") as log:
                 bench = subprocess.Popen([str(word) for word in load], stdout=out, stderr=log)
             began, points, first_disk = time.monotonic(), [], disk(data)
