@@ -1,11 +1,11 @@
 # Everything a newcomer, a contributor and CI do. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo run observe test check advisories bench chaos load soak disasters tools fmt
+.PHONY: help demo run observe test check advisories bench chaos schemathesis load soak disasters tools fmt
 
 BIN := target/release/homeostat
 
 help: ## what there is
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: tools ## the system with recorded traffic of real shops: alerts within seconds
 	cargo build --release --locked
@@ -49,6 +49,10 @@ disasters: tools ## backup, restore, upgrade (OLD=an/older/homeostat) and what g
 	scripts/install-test-tools
 	cargo build --release --locked
 	.tools/python/bin/python scripts/disasters.py $(BIN) $(if $(OLD),--old $(OLD))
+
+schemathesis: tools ## ask a running gateway all that its OpenAPI document promises, and much that it does not
+	cargo build --locked
+	scripts/schemathesis target/debug/homeostat
 
 bench: tools ## all measurements, side by side with peers and floors
 	cargo bench --workspace --locked

@@ -180,7 +180,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         (None, None) => return Err(SystemError::Start("no bus".to_owned())),
     };
     announce(&Where {
-        gateway: format!("http://{}", gateway.address()),
+        gateway: format!("{}://{}", config.gateway.scheme(), gateway.address()),
         nats: homeostat_nats::connect::public_url(&bus_config.url),
         embedded: embedded.is_some(),
         database: store.public_url(),

@@ -4,12 +4,16 @@
 
 #[path = "gateway/client.rs"]
 mod client;
+#[path = "gateway/hostile.rs"]
+mod hostile;
 #[path = "gateway/house.rs"]
 mod house;
 #[path = "gateway/keys.rs"]
 mod keys;
 #[path = "gateway/registry.rs"]
 mod registry;
+#[path = "gateway/tls.rs"]
+mod tls;
 
 use client::Answer;
 use flate2::Compression;
@@ -279,15 +283,42 @@ fn a_body_that_does_not_come_ends_in_time() {
 #[test]
 fn too_many_at_once_are_sent_away_at_once() {
     let house = House::with_bus(|config| config.intake_max = 1);
-    let mut first = house.client();
-    first.head("POST /v1/events", &[JSON, ("expect", "100-continue"), ("content-length", "2")]);
-    // The server asks for the body only once the handler reads it: from then on the one place is taken.
-    assert_eq!(first.answer_head().status, 100);
-    let second = house.client().post("/v1/traces", &[PROTOBUF], b"");
-    assert_eq!((second.status, second.header("retry-after")), (503, Some("1")));
-    first.stream.write_all(b"[]").unwrap();
-    assert_eq!(first.answer().status, 200);
-    assert_eq!(house.client().post("/v1/traces", &[PROTOBUF], b"").status, 200);
+    let event = br#"{"kind":"heartbeat","service":"shop","at_ms":5,"up_s":1,"interval_s":1}"#;
+    // Bodies that do not come take nobody's place.
+    let _slow: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = house.client();
+            client.head("POST /v1/events", &[JSON, ("content-length", "100")]);
+            client.stream.write_all(b"[").unwrap();
+            client
+        })
+        .collect();
+    assert_eq!(house.client().post("/v1/events", &[JSON], event).status, 200);
+    // While the bus stands still, whoever came first is at work.
+    let length = event.len().to_string();
+    let bus = house.stop_bus();
+    let mut clients = [house.client(), house.client()];
+    for client in &mut clients {
+        client.head("POST /v1/events", &[JSON, ("content-length", &length)]);
+        client.stream.write_all(event).unwrap();
+    }
+    let sent_away = loop {
+        let answered = |client: &mut client::Client| {
+            client.stream.set_nonblocking(true).unwrap();
+            let answered = client.stream.peek(&mut [0]).is_ok();
+            client.stream.set_nonblocking(false).unwrap();
+            answered
+        };
+        if let Some(index) = clients.iter_mut().position(answered) {
+            break index;
+        }
+        std::thread::yield_now();
+    };
+    let answer = clients[sent_away].answer();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.text().contains("too many requests at once"), "{}", answer.text());
+    drop(bus);
+    assert_eq!(clients[1 - sent_away].answer().status, 200);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use super::args::HealthcheckArgs;
 use super::{CliError, Context, Finish};
 use crate::config::Config;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Of an answer, no more is read.
 const ANSWER_MAX: u64 = 64 * 1024;
@@ -31,50 +33,66 @@ pub async fn run(context: &mut Context, args: &HealthcheckArgs) -> Result<Finish
 /// # Errors
 /// There was no answer.
 pub async fn ask(args: &HealthcheckArgs, config: &Config) -> Result<(String, u16), CliError> {
-    let url = args.url.clone().unwrap_or_else(|| format!("http://{}/readyz", gateway(config)));
+    let url = args.url.clone().unwrap_or_else(|| format!("{}/readyz", gateway(config)));
     let within = Duration::from_millis(args.timeout_ms);
     let late =
         |_| CliError::new(format!("{url} did not answer within {} ms", args.timeout_ms)).advise("see whether `homeostat up` runs there");
-    let (status, _) = tokio::time::timeout(within, fetch(&url, ANSWER_MAX)).await.map_err(late)??;
+    let (status, _) = tokio::time::timeout(within, fetch(&url, config, ANSWER_MAX)).await.map_err(late)??;
     Ok((url, status))
 }
 
-/// Where the gateway listens: what a running system says, else the settings. An address that means "every interface" is asked here.
+/// Where the gateway listens, as `http://host:port`: what a running system says, else the settings. An address that means "every interface" is asked here.
 #[must_use]
 pub fn gateway(config: &Config) -> String {
     let said =
         std::fs::read_to_string(config.data_dir.join(super::up::FILE)).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let said = said.and_then(|up| up.get("gateway")?.as_str().map(|address| address.trim_start_matches("http://").to_owned()));
-    let listen = said.unwrap_or_else(|| config.gateway.listen.clone());
+    let said = said.and_then(|up| up.get("gateway")?.as_str().map(str::to_owned));
+    let base = said.unwrap_or_else(|| format!("{}://{}", config.gateway.scheme(), config.gateway.listen));
+    let (scheme, listen) = base.split_once("://").unwrap_or(("http", &base));
     match listen.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => listen,
+        Some(("0.0.0.0", port)) => format!("{scheme}://127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("{scheme}://[::1]:{port}"),
+        _ => base,
     }
 }
 
-/// Status and body of a GET over plain HTTP/1.1, at most `limit` bytes of it. The caller sets the deadline.
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str, limit: u64) -> std::io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    match stream.take(limit).read_to_end(&mut answer).await {
+        // Whoever closes without the farewell of TLS has said everything all the same: the status line shows whether it was an answer.
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(answer),
+    }
+}
+
+/// Status and body of a GET over HTTP/1.1, in clear or (to the gateway of these settings) over TLS, at most `limit` bytes of it. The caller sets the deadline.
 ///
 /// # Errors
 /// The URL is none, or nobody answers there in HTTP.
-pub async fn fetch(url: &str, limit: u64) -> Result<(u16, Vec<u8>), CliError> {
+pub async fn fetch(url: &str, config: &Config, limit: u64) -> Result<(u16, Vec<u8>), CliError> {
     let bad = || CliError::new(format!("`{url}` cannot be asked")).advise("write http://host:port/path");
-    let rest = url.strip_prefix("http://").ok_or_else(bad)?;
+    let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme)).ok_or_else(bad)?;
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     if host.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
         return Err(bad());
     }
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let address = if has_port { host.to_owned() } else { format!("{host}:80") };
+    let address = if has_port { host.to_owned() } else { format!("{host}:{}", if scheme == "https" { 443 } else { 80 }) };
     let away =
         |why: std::io::Error| CliError::new(format!("{url} does not answer")).because(why).advise("see whether `homeostat up` runs there");
-    let mut stream = TcpStream::connect(&address).await.map_err(away)?;
+    let stream = TcpStream::connect(&address).await.map_err(away)?;
     let request =
         format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeostat-healthcheck\r\nAccept: */*\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(away)?;
-    let mut answer = Vec::new();
-    stream.take(limit).read_to_end(&mut answer).await.map_err(away)?;
+    let answer = if scheme == "https" {
+        let own = config.gateway.tls.pinned().map_err(|error| CliError::new(format!("{url} cannot be asked over TLS")).because(error))?;
+        let name = ServerName::from(stream.peer_addr().map_err(away)?.ip());
+        exchange(TlsConnector::from(own).connect(name, stream).await.map_err(away)?, &request, limit).await
+    } else {
+        exchange(stream, &request, limit).await
+    };
+    let mut answer = answer.map_err(away)?;
     let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split_whitespace().nth(1)).and_then(|status| status.parse().ok());

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The variable with the key to show to the gateway.
@@ -157,15 +158,20 @@ fn refused(error: KeysError) -> CliError {
 
 impl Door {
     fn http(context: &Context, url: Option<&str>, key_file: Option<&Path>) -> Result<Door, CliError> {
-        let base =
-            url.map_or_else(|| format!("http://{}", healthcheck::gateway(context.config())), |url| url.trim_end_matches('/').to_owned());
+        let base = url.map_or_else(|| healthcheck::gateway(context.config()), |url| url.trim_end_matches('/').to_owned());
         let key = match key_file {
             Some(file) => Some(secret(file)?),
             None => std::env::var(KEY_VARIABLE).ok().map(|key| KeyText::new(key.trim().to_owned())),
         };
         crate::telemetry::tls();
-        let client = reqwest::Client::builder().timeout(WITHIN).redirect(reqwest::redirect::Policy::none()).build();
-        let client = client.map_err(|error| CliError::new("no HTTP client can be made here").because(error))?;
+        let mut client = reqwest::Client::builder().timeout(WITHIN).redirect(reqwest::redirect::Policy::none());
+        if url.is_none() && base.starts_with("https://") {
+            // The gateway of these settings, and no other.
+            let pinned =
+                context.config().gateway.tls.pinned().map_err(|error| CliError::new("TLS cannot be spoken here").because(error))?;
+            client = client.tls_backend_preconfigured(Arc::unwrap_or_clone(pinned));
+        }
+        let client = client.build().map_err(|error| CliError::new("no HTTP client can be made here").because(error))?;
         Ok(Door::Http { client, base, key })
     }
 

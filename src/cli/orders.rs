@@ -55,9 +55,9 @@ pub(crate) async fn ask(context: &Context, path: &str) -> Result<Value, CliError
 /// # Errors
 /// It is not there, or has no answer.
 pub(crate) async fn ask_of(config: &Config, path: &str) -> Result<Value, CliError> {
-    let url = format!("http://{}{path}", healthcheck::gateway(config));
+    let url = format!("{}{path}", healthcheck::gateway(config));
     let late = |_| CliError::new(format!("{url} did not answer in time")).advise("see whether `homeostat up` runs there");
-    let (status, body) = tokio::time::timeout(WITHIN, healthcheck::fetch(&url, ANSWER_MAX)).await.map_err(late)??;
+    let (status, body) = tokio::time::timeout(WITHIN, healthcheck::fetch(&url, config, ANSWER_MAX)).await.map_err(late)??;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     if status != 200 {
         let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");

@@ -112,12 +112,11 @@ fn host() -> String {
 /// The gateway's address as others can use it: "every interface" is where one listens, not where one sends.
 fn for_others(gateway: &str, host: &str) -> String {
     let host = if host.is_empty() { "localhost" } else { host };
-    for every in ["http://0.0.0.0:", "http://[::]:"] {
-        if let Some(port) = gateway.strip_prefix(every) {
-            return format!("http://{host}:{port}");
-        }
+    let Some((scheme, address)) = gateway.split_once("://") else { return gateway.to_owned() };
+    match ["0.0.0.0:", "[::]:"].into_iter().find_map(|every| address.strip_prefix(every)) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => gateway.to_owned(),
     }
-    gateway.to_owned()
 }
 
 #[cfg(test)]
@@ -146,7 +145,7 @@ mod tests {
         assert_eq!(flag("/var/lib/homeostat"), " --data-dir /var/lib/homeostat");
         assert_eq!(flag("it's here"), r" --data-dir 'it'\''s here'");
         assert_eq!(for_others("http://0.0.0.0:8080", "box"), "http://box:8080");
-        assert_eq!(for_others("http://[::]:8080", "box"), "http://box:8080");
+        assert_eq!(for_others("https://[::]:8080", "box"), "https://box:8080");
         assert_eq!(for_others("http://127.0.0.1:8080", "box"), "http://127.0.0.1:8080");
     }
 }

@@ -48,11 +48,13 @@ const SHARES: &[&str] = &[
 const NOT_ZERO: &[&str] = &[
     "gateway.head_deadline_ms",
     "gateway.body_deadline_ms",
+    "gateway.write_deadline_ms",
     "gateway.request_deadline_ms",
     "gateway.store_deadline_ms",
     "gateway.api_per_minute",
     "gateway.key_per_minute",
     "gateway.intake_mb_per_s",
+    "gateway.api_max",
     "gateway.intake_max",
     "gateway.intake_memory_mb",
     "nats.connect_timeout_ms",

@@ -3,18 +3,16 @@
 //! The port is bound before the actor starts, so that an address that cannot be used is an error of the start and not of a log.
 
 use super::config::{GatewayConfig, GatewayError};
-use super::{Gate, GatewayState, layer, routes};
+use super::{Gate, GatewayState, server};
 use actix::{Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Message, ResponseFuture, System, WrapFuture as _};
 use actix_web::dev::ServerHandle;
-use actix_web::http::KeepAlive;
-use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
+use rustls::ServerConfig;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 1_024;
 /// Longest start.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -23,6 +21,7 @@ pub struct GatewayActor {
     config: GatewayConfig,
     state: GatewayState,
     keys_needed: bool,
+    certificates: Option<Arc<ServerConfig>>,
     listener: Option<TcpListener>,
     started: Option<oneshot::Sender<Result<(), String>>>,
     server: Option<ServerHandle>,
@@ -48,6 +47,7 @@ impl GatewayActor {
     /// An address that cannot be used, or one beyond loopback that nobody allowed.
     pub async fn run(system: &System, config: GatewayConfig, state: GatewayState) -> Result<GatewayHandle, GatewayError> {
         config.check()?;
+        let certificates = config.tls.load()?;
         let addresses = config.addresses()?;
         let (listener, address) = bind(&addresses)?;
         let stop_deadline = Duration::from_secs(config.stop_deadline_s);
@@ -57,7 +57,16 @@ impl GatewayActor {
         if keys_needed {
             say_what_to_do(address, &state).await;
         }
-        let actor = GatewayActor { config, state, keys_needed, listener: Some(listener), started: Some(started), server: None, stopping };
+        let actor = GatewayActor {
+            config,
+            state,
+            keys_needed,
+            certificates,
+            listener: Some(listener),
+            started: Some(started),
+            server: None,
+            stopping,
+        };
         let actor = Actor::start_in_arbiter(system.arbiter(), |_| actor);
         match tokio::time::timeout(START_DEADLINE, start).await {
             Ok(Ok(Ok(()))) => Ok(GatewayHandle { actor, address, stop_deadline }),
@@ -115,20 +124,14 @@ impl Actor for GatewayActor {
         let Some(listener) = self.listener.take() else { return context.stop() };
         let gate = web::Data::new(Gate::new(self.config.clone(), self.state.clone(), self.keys_needed, self.stopping.subscribe()));
         let readiness = (self.state.readiness.clone(), self.state.store.clone(), self.stopping.subscribe());
-        let config = &self.config;
-        let server = HttpServer::new(move || App::new().app_data(gate.clone()).wrap(from_fn(layer::around)).configure(routes::configure))
-            .workers(config.workers.clamp(1, 64))
-            .backlog(BACKLOG)
-            .max_connections(config.connections_max.max(1))
-            .keep_alive(KeepAlive::Timeout(Duration::from_secs(config.keep_alive_s)))
-            .client_request_timeout(Duration::from_millis(config.head_deadline_ms))
-            .shutdown_timeout(config.stop_deadline_s)
-            .disable_signals()
-            .listen(listener);
+        let (certificates, current) = watch::channel(self.certificates.take());
+        let server = server::serve(listener, gate, current);
         let result = match server {
             Ok(server) => {
-                let server = server.run();
                 self.server = Some(server.handle());
+                if certificates.borrow().is_some() {
+                    context.spawn(self.config.tls.clone().follow(certificates, self.stopping.subscribe()).into_actor(self));
+                }
                 context.spawn(
                     async move {
                         if let Err(error) = server.await {

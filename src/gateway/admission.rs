@@ -84,6 +84,10 @@ pub(super) async fn pass(
     };
     let mut response = match judged {
         Ok(caller) => {
+            let turn = (class == Class::Api).then(|| gate.api.clone().try_acquire_owned());
+            if let Some(Err(_)) = turn {
+                return Ok(request.into_response(Problem::unavailable("too many requests at once; ask again").error_response()));
+            }
             request.extensions_mut().insert(caller);
             next.call(request).await?.map_into_boxed_body()
         }

@@ -172,8 +172,10 @@ pub struct AlertsQuery {
     /// Open ones that somebody looks after (`true`), or nobody (`false`).
     pub acknowledged: Option<bool>,
     /// At most so many, 1 to 1000; 100 when not said.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
     /// With `all`: older than the one of this `number`.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub before: Option<u64>,
 }
 
@@ -334,8 +336,10 @@ pub struct CommandsQuery {
     /// For this incident.
     pub incident: Option<String>,
     /// At most so many, 1 to 1000; 100 when not said.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
     /// With `all`: older than the one of this `number`.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
     pub before: Option<u64>,
 }
 
@@ -442,6 +446,7 @@ pub struct QueriesQuery {
     /// With this fingerprint.
     pub fingerprint: Option<String>,
     /// At most so many, 1 to 1000; 100 when not said. Those that took the most time come first.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 
@@ -472,6 +477,7 @@ pub struct BreakersQuery {
     /// About calls to this peer.
     pub peer: Option<String>,
     /// At most so many, 1 to 1000; 100 when not said.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::auth::is_loopback;
 use super::client::ForwardedHeader;
+use super::tls::{GatewayTls, TlsError};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub struct GatewayConfig {
     pub intake_mb_per_s: u64,
     /// Threads that serve requests.
     pub workers: usize,
-    /// Connections open at once, per worker; more wait in the operating system's queue.
+    /// Connections open at once, per worker. For one more, the one that has waited longest without a request at work is closed.
     pub connections_max: usize,
     /// How long an idle connection is kept, seconds.
     pub keep_alive_s: u64,
@@ -44,6 +45,9 @@ pub struct GatewayConfig {
     pub head_deadline_ms: u64,
     /// How long a client may take to send a body, milliseconds; then 408.
     pub body_deadline_ms: u64,
+    /// How long an answer may wait for a client to read it, milliseconds, and a second more for every KiB that was read; then the connection
+    /// is cut.
+    pub write_deadline_ms: u64,
     /// How long a request may take in all, milliseconds; then 503.
     pub request_deadline_ms: u64,
     /// How long the stream may take to acknowledge what an intake stores, milliseconds; then 503.
@@ -52,7 +56,9 @@ pub struct GatewayConfig {
     pub otlp_body_max_bytes: usize,
     /// Largest body of `/v1/events` after decompression, bytes; then 413.
     pub events_body_max_bytes: usize,
-    /// Intake requests at work at once; more are answered 503 at once, and their senders try again.
+    /// Requests to the API at work at once; more are answered 503 at once.
+    pub api_max: usize,
+    /// Intake requests at work at once, their bodies read; more are answered 503 at once, and their senders try again.
     pub intake_max: usize,
     /// Memory for the bodies of all intake requests at work together, MiB; then 503.
     pub intake_memory_mb: usize,
@@ -60,6 +66,8 @@ pub struct GatewayConfig {
     pub stream_clients_max: usize,
     /// How often an idle stream says that it is still there, seconds.
     pub stream_keep_alive_s: u64,
+    /// Certificate and key, if the gateway is to speak TLS.
+    pub tls: GatewayTls,
     /// How long requests at work may take to end when the process stops, seconds.
     pub stop_deadline_s: u64,
     /// API keys.
@@ -83,14 +91,17 @@ impl Default for GatewayConfig {
             keep_alive_s: 75,
             head_deadline_ms: 5_000,
             body_deadline_ms: 15_000,
+            write_deadline_ms: 30_000,
             request_deadline_ms: 30_000,
             store_deadline_ms: 10_000,
             otlp_body_max_bytes: 20 * 1024 * 1024,
             events_body_max_bytes: 4 * 1024 * 1024,
+            api_max: 256,
             intake_max: 64,
             intake_memory_mb: 256,
             stream_clients_max: 64,
             stream_keep_alive_s: 15,
+            tls: GatewayTls::default(),
             stop_deadline_s: 5,
             keys: crate::keys::KeysConfig::default(),
         }
@@ -122,6 +133,9 @@ pub enum GatewayError {
     /// No network.
     #[error("gateway.trusted_proxies: `{0}` is neither an address nor a network; write for example 10.0.0.7 or 10.0.0.0/8")]
     Proxy(String),
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system refuses the address.
     #[error("gateway.listen: {address} cannot be used: {source}; is another process using it?")]
     Bind {
@@ -145,6 +159,7 @@ impl GatewayConfig {
         if let Some(wrong) = self.trusted_proxies.iter().find(|text| network(text).is_none()) {
             return Err(GatewayError::Proxy(wrong.clone()));
         }
+        self.tls.files()?;
         if self.listen.parse::<SocketAddr>().is_ok() {
             return self.addresses().map(drop);
         }
@@ -157,6 +172,12 @@ impl GatewayConfig {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    /// How its address begins: `http`, or `https`.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls.cert.is_some() { "https" } else { "http" }
     }
 
     /// Does a request need a key, if the gateway listens there?

@@ -63,7 +63,6 @@ pub(super) async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     gate.intake_open(&caller)?;
-    let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
     let form = Form::of(&request)?;
     if gate.log().is_none() {
         gate.count("events", "unavailable", 1);
@@ -71,6 +70,8 @@ pub(super) async fn publish(
     }
     let body = body::read(&gate, &request, payload, gate.config.events_body_max_bytes).await?;
     gate.intake_took(&caller, body.bytes.len());
+    // Only now: bodies that are slow to come take nobody's place.
+    let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
     let mut receipt = Receipt::default();
     let mut events = read(form, &body.bytes, now_ms(), &mut receipt)?;
     if !caller.may(Scope::CommandsWrite) {

@@ -22,6 +22,7 @@ pub struct ForecastsQuery {
     /// Of this instance.
     pub instance: Option<String>,
     /// At most so many series, 1 to 1000; 100 when not said.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }
 

@@ -17,6 +17,7 @@ pub struct KeyRotationQuery {
     /// Keys for which this is due next: expire, rotate, purge or recipient.
     pub next: Option<Act>,
     /// At most so many keys, 1 to 1000; 100 when not said. What is due first comes first.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 

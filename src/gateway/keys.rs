@@ -1,8 +1,10 @@
 //! `/api/v1/keys`: create, look at, rotate and take back keys. A key that was drawn is in that one answer and nowhere else.
 
 use super::Gate;
+use super::api::asked;
 use super::auth::{Authenticate, Caller, Refusal, Who};
 use super::body;
+use super::openapi::Schemas;
 use super::problem::Problem;
 use super::routes::Verb;
 use crate::keys::ask::{ChangeRecipient, CreateKey, KeyAnswer, RevokeKey, RotateKey};
@@ -12,7 +14,6 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
-use schemars::generate::SchemaGenerator;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ pub struct KeysQuery {
     /// Those behind this id; the list goes on with the last id of the one before.
     pub after: Option<String>,
     /// How many at most: 1 to 1,000.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 
@@ -74,8 +76,8 @@ impl Authenticate for Keys {
 }
 
 /// `GET /api/v1/keys`
-pub(super) async fn list(gate: web::Data<Gate>, query: web::Query<KeysQuery>) -> Result<HttpResponse, Problem> {
-    let KeysQuery { owner, after, limit } = query.into_inner();
+pub(super) async fn list(gate: web::Data<Gate>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let KeysQuery { owner, after, limit } = asked(&request)?;
     let limit = limit.unwrap_or(100);
     if !(1..=LIST_MAX).contains(&limit) {
         return Err(Problem::bad_request("limit: 1 to 1,000"));
@@ -143,7 +145,7 @@ pub(super) async fn recipient(
 }
 
 /// What each path takes and answers, for the description.
-pub(super) fn operation(path: &str, verb: Verb, parameters: Value, generator: &mut SchemaGenerator) -> Value {
+pub(super) fn operation(path: &str, verb: Verb, parameters: Value, generator: &mut Schemas) -> Value {
     let answer = generator.subschema_for::<KeyAnswer>();
     let fine = |what: &str, schema: &Value| json!({ "description": what, "content": { "application/json": { "schema": schema } } });
     let answer = json!(answer);
@@ -158,20 +160,25 @@ pub(super) fn operation(path: &str, verb: Verb, parameters: Value, generator: &m
         }
         ("/api/v1/keys", _) => (
             "Create a key, or import one",
-            generator.subschema_for::<CreateKey>(),
+            generator.requests.subschema_for::<CreateKey>(),
             "201",
             "The key; its text is in this answer and nowhere else",
         ),
         ("/api/v1/keys/{id}/rotate", _) => (
             "Draw another secret",
-            generator.subschema_for::<RotateKey>(),
+            generator.requests.subschema_for::<RotateKey>(),
             "200",
             "The new key; its text is in this answer and nowhere else",
         ),
         ("/api/v1/keys/{id}/revoke", _) => {
-            ("Take a key back, at once", generator.subschema_for::<RevokeKey>(), "200", "It lets nobody in any more")
+            ("Take a key back, at once", generator.requests.subschema_for::<RevokeKey>(), "200", "It lets nobody in any more")
         }
-        _ => ("Change the recipient of sealed secrets", generator.subschema_for::<ChangeRecipient>(), "200", "The change waits for a day"),
+        _ => (
+            "Change the recipient of sealed secrets",
+            generator.requests.subschema_for::<ChangeRecipient>(),
+            "200",
+            "The change waits for a day",
+        ),
     };
     json!({
         "tags": ["keys"],

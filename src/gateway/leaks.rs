@@ -19,6 +19,7 @@ pub struct LeaksQuery {
     /// Of this verdict: none, suspected or confirmed.
     pub verdict: Option<Tier>,
     /// At most so many processes, 1 to 1000; 100 when not said. The confirmed come first.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
 }
 

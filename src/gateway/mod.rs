@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | the settings |
 //! | [`actor`] | starting and stopping |
+//! | [`server`], [`pace`], [`tls`] | actix-web over connections that must get on, with or without TLS |
 //! | [`routes`] | every path, its methods, who may ask it and what serves it: the one list |
 //! | [`auth`] | keys, scopes, and who sent a request; [`client`] says from where |
 //! | [`admission`], [`limits`] | the check in front of every path, and how much anybody may ask |
@@ -44,14 +45,17 @@ mod layer;
 pub mod leaks;
 mod limits;
 pub mod openapi;
+mod pace;
 mod probes;
 pub mod problem;
 mod publish;
 pub mod readiness;
 pub mod recovery;
 pub mod routes;
+mod server;
 pub mod silences;
 pub mod stream;
+pub mod tls;
 mod traces;
 
 pub use actor::{GatewayActor, GatewayHandle};
@@ -114,6 +118,8 @@ struct Gate {
     intake: Arc<Semaphore>,
     /// KiB for the bodies of all of them.
     memory: Arc<Semaphore>,
+    /// Requests to the API at work.
+    api: Arc<Semaphore>,
     /// Clients of the stream.
     clients: Arc<Semaphore>,
     /// What each service sent over OTLP.
@@ -136,6 +142,7 @@ impl Gate {
         Gate {
             intake: permits(config.intake_max),
             memory: permits(config.intake_memory_mb.saturating_mul(1024)),
+            api: permits(config.api_max),
             clients: permits(config.stream_clients_max),
             keys_needed,
             forwarded: Proxies::new(&config),

@@ -39,16 +39,17 @@ pub(super) async fn serve() -> HttpResponse {
 /// The whole description.
 #[must_use]
 pub fn document() -> Value {
-    let mut generator =
-        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
+    let settings = || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    // An answer leaves out what is empty; a request may leave out what has a default.
+    let mut schemas = Schemas { answers: settings().for_serialize().into_generator(), requests: settings().into_generator() };
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in ENDPOINTS {
-        let mut operation = operation(endpoint, &mut generator);
+        let mut operation = operation(endpoint, &mut schemas);
         operation["operationId"] = json!(operation_id(endpoint.path, endpoint.verb));
         let mut parameters = in_path(endpoint.path);
         parameters.extend(operation["parameters"].as_array().cloned().unwrap_or_default());
         operation["parameters"] = Value::Array(parameters);
-        let problem = generator.subschema_for::<ProblemBody>();
+        let problem = schemas.subschema_for::<ProblemBody>();
         operation["responses"]["default"] = answer("What is wrong, and what to do about it", PROBLEM_JSON, &problem);
         operation["security"] = security(endpoint.access);
         if let Access::Needs(scope) = endpoint.access {
@@ -76,7 +77,7 @@ pub fn document() -> Value {
         ],
         "paths": paths,
         "components": {
-            "schemas": generator.take_definitions(true),
+            "schemas": schemas.definitions(),
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "hst_…",
                     "description": "An API key. On loopback none is needed unless gateway.auth = \"always\"." },
@@ -91,8 +92,26 @@ pub fn document() -> Value {
     })
 }
 
+/// The schemas of what is answered and of what is asked.
+pub(super) struct Schemas {
+    answers: SchemaGenerator,
+    pub(super) requests: SchemaGenerator,
+}
+
+impl Schemas {
+    pub(super) fn subschema_for<T: JsonSchema>(&mut self) -> Schema {
+        self.answers.subschema_for::<T>()
+    }
+
+    fn definitions(mut self) -> Map<String, Value> {
+        let mut all = self.requests.take_definitions(true);
+        all.extend(self.answers.take_definitions(true));
+        all
+    }
+}
+
 /// What a path is for, what it takes and what it answers.
-fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+fn operation(endpoint: &Endpoint, generator: &mut Schemas) -> Value {
     match endpoint.path {
         "/livez" | "/health/liveness" => {
             probe("Is the process alive?", "Depends on nothing but the process itself.", json!({ "200": plain("It is") }))
@@ -119,6 +138,7 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
                 json!({ "description": what, "content": {
                     "application/json": { "schema": service },
                     "application/health+json": { "schema": { "type": "object" } },
+                    "text/plain": { "schema": { "type": "string", "description": "Without a key: the status in words" } },
                 } })
             };
             probe(
@@ -161,11 +181,11 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         }
         "/api/v1/alerts/{id}/acknowledge" => {
             let summary = "Somebody looks after an incident: nobody is reminded of it, and no second line is called";
-            order(summary, generator.subschema_for::<AcknowledgeRequest>(), generator.subschema_for::<SilenceReceipt>())
+            order(summary, generator.requests.subschema_for::<AcknowledgeRequest>(), generator.subschema_for::<SilenceReceipt>())
         }
         "/api/v1/silences" if endpoint.verb == Verb::Post => {
             let summary = "Tell nobody of some alerts: for a while, or in a maintenance window that comes again";
-            order(summary, generator.subschema_for::<SilenceRequest>(), generator.subschema_for::<SilenceReceipt>())
+            order(summary, generator.requests.subschema_for::<SilenceRequest>(), generator.subschema_for::<SilenceReceipt>())
         }
         "/api/v1/silences" => {
             let query = in_query::<SilencesQuery>();
@@ -233,8 +253,8 @@ fn traces() -> Value {
     })
 }
 
-fn events(generator: &mut SchemaGenerator) -> Value {
-    let event = generator.subschema_for::<Event>();
+fn events(generator: &mut Schemas) -> Value {
+    let event = generator.requests.subschema_for::<Event>();
     let one_or_more = json!({ "oneOf": [event, { "type": "array", "items": event }] });
     let receipt = generator.subschema_for::<Receipt>();
     json!({
@@ -255,10 +275,10 @@ fn events(generator: &mut SchemaGenerator) -> Value {
     })
 }
 
-fn orders(generator: &mut SchemaGenerator) -> Value {
+fn orders(generator: &mut Schemas) -> Value {
     let mut orders = order(
         "Approve, deny, pause, resume, or ask for a command",
-        generator.subschema_for::<OrderRequest>(),
+        generator.requests.subschema_for::<OrderRequest>(),
         generator.subschema_for::<OrderReceipt>(),
     );
     orders["description"] =

@@ -29,7 +29,12 @@ pub(super) async fn readyz(gate: web::Data<Gate>, caller: Caller, request: HttpR
     if has(&request, "verbose") && caller.may(Scope::Probe) {
         return HttpResponse::build(status).json(ready);
     }
-    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(if ready.is_ready() { "ready\n" } else { "not ready\n" })
+    word(status)
+}
+
+/// The status in words, and nothing else.
+fn word(status: StatusCode) -> HttpResponse {
+    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(if status.is_success() { "ready\n" } else { "not ready\n" })
 }
 
 /// `/readyz/{service}`: what the health mind says of a watched service; without the scope, only whether it is ready.
@@ -44,15 +49,16 @@ pub(super) async fn service(
         return Err(unknown());
     }
     let view = gate.state.slots.health.view().await;
-    let view = view.ok_or_else(|| Problem::unavailable("the health actor is not running here; ask again"))?;
+    let brief = !caller.may(Scope::Probe);
+    let view = match view {
+        Some(view) => view,
+        None if brief => return Ok(word(StatusCode::SERVICE_UNAVAILABLE)),
+        None => return Err(Problem::unavailable("the health actor is not running here; ask again")),
+    };
     let service = view.services.get(name.as_str()).ok_or_else(unknown)?;
     let status = StatusCode::from_u16(service.verdict.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    if !caller.may(Scope::Probe) {
-        return Ok(HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(if status.is_success() {
-            "ready\n"
-        } else {
-            "not ready\n"
-        }));
+    if brief {
+        return Ok(word(status));
     }
     if accepts(&request, HEALTH_JSON) {
         return Ok(HttpResponse::build(status).content_type(HEALTH_JSON).body(health_json(&name, service).to_string()));

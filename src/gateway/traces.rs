@@ -44,13 +44,14 @@ async fn take(
     encoding: Encoding,
 ) -> Result<(u64, String), Problem> {
     gate.intake_open(caller)?;
-    let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
     if gate.log().is_none() {
         gate.count("otlp", "unavailable", 1);
         return Err(Problem::unavailable("the bus is away; send it again"));
     }
     let body = body::read(&gate, request, payload, gate.config.otlp_body_max_bytes).await?;
     gate.intake_took(caller, body.bytes.len());
+    // Only now: bodies that are slow to come take nobody's place.
+    let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
     let context = context(request);
     let (mapped, messages) = if body.bytes.len() <= INLINE_MAX {
         digest(&gate, encoding, &body, &context)

@@ -16,7 +16,8 @@ mod scalar;
 pub(super) fn decode(body: &[u8]) -> Result<Batch<'_>, DecodeError> {
     let mut batch = Batch::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
-    Object(&mut Request(&mut batch)).deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| DecodeError::Json {
+    // A field may be `null`; a request may not.
+    reader.deserialize_map(Object(&mut Request(&mut batch))).and_then(|()| reader.end()).map_err(|error| DecodeError::Json {
         line: error.line(),
         column: error.column(),
         why: match error.classify() {

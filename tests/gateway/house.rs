@@ -109,6 +109,14 @@ impl House {
         Client::to(&self.gateway.address())
     }
 
+    /// Makes the bus stand still until the answer is dropped.
+    pub fn stop_bus(&self) -> StoppedBus {
+        let pid = i32::try_from(self.embedded.as_ref().unwrap().state().borrow().pid.unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        StoppedBus(pid)
+    }
+
     /// How many messages the log has taken.
     pub fn last(&self) -> u64 {
         self.runtime.block_on(self.log.as_ref().unwrap().bounds()).unwrap().last
@@ -134,6 +142,15 @@ impl House {
             other => panic!("{other:?}"),
         });
         each.map(Result::unwrap).collect()
+    }
+}
+
+/// A bus that stands still.
+pub struct StoppedBus(rustix::process::Pid);
+
+impl Drop for StoppedBus {
+    fn drop(&mut self) {
+        rustix::process::kill_process(self.0, rustix::process::Signal::CONT).unwrap();
     }
 }
 

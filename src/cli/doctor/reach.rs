@@ -147,7 +147,7 @@ pub(super) async fn gateway(config: &Config, running: bool) -> Finding {
     if !running {
         return Finding::warn(NAME, "not running", "start it with `homeostat up`");
     }
-    let url = format!("http://{}/readyz", healthcheck::gateway(config));
+    let url = format!("{}/readyz", healthcheck::gateway(config));
     let args = HealthcheckArgs { url: Some(url.clone()), timeout_ms: 3_000 };
     match healthcheck::ask(&args, config).await {
         Ok((_, status)) if (200..300).contains(&status) => Finding::ok(NAME, format!("{url} is ready")),
