@@ -173,7 +173,7 @@ impl KeyRotationCore {
         if key.is_gone() {
             return self.close(id, &key, "it was purged", cx);
         }
-        self.settle(id, &mut key, cx);
+        self.settle(id, &key, cx);
         let told = self.notify(id, &mut key, cx);
         let done = self.work(id, &mut key, cx);
         let observes = cx.actor_mode() != Mode::Act;

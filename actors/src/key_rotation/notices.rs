@@ -82,14 +82,12 @@ impl KeyRotationCore {
     }
 
     /// Ends what no longer holds.
-    pub(super) fn settle(&mut self, id: &str, key: &mut Key, cx: &mut Cx<'_, KeyRotationConfig>) {
+    pub(super) fn settle(&mut self, id: &str, key: &Key, cx: &mut Cx<'_, KeyRotationConfig>) {
         if key.ending(cx.now).is_none() {
             let why = if key.is_open() { "its end is no longer near" } else { "it has ended" };
             self.incidents.resolve(finding(&KEY_ROTATION_EXPIRES_SOON, id, key, why), cx);
         }
         if key.old_in_use(cx.now).is_none() {
-            // If it is used again, that is news.
-            key.noticed.1 = 0;
             let why = if key.grace().is_some() { "the old version was not used for a day" } else { "the old version has ended" };
             self.incidents.resolve(finding(&KEY_ROTATION_OLD_VERSION_IN_USE, id, key, why), cx);
         }
@@ -213,8 +211,11 @@ impl KeyRotationCore {
         }
     }
 
-    /// A key is no longer watched: so is nothing that was open about it.
+    /// A key is no longer watched: so is nothing that was open about it, and whatever is answered about it is nobody's.
     pub(super) fn close(&mut self, id: &str, key: &Key, why: &str, cx: &mut Cx<'_, KeyRotationConfig>) {
+        if let Some((ask, _)) = &key.asked {
+            self.asks.forget(ask);
+        }
         for rule in [&KEY_ROTATION_EXPIRES_SOON, &KEY_ROTATION_OLD_VERSION_IN_USE, &KEY_ROTATION_OVERDUE, &KEY_ROTATION_RECIPIENT_CHANGES] {
             self.incidents.resolve(finding(rule, id, key, why), cx);
         }

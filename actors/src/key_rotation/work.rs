@@ -39,6 +39,11 @@ impl Asks {
         self.0.insert(ask, (about, until_ms.saturating_add(GRACE_MS)));
     }
 
+    /// Its answer is no longer awaited.
+    pub(super) fn forget(&mut self, ask: &str) {
+        self.0.remove(ask);
+    }
+
     pub(super) fn has(&self, about: &About) -> bool {
         self.0.values().any(|(known, _)| known == about)
     }

@@ -42,6 +42,7 @@ fn an_end_is_said_at_fourteen_seven_and_one_days_and_nothing_puts_it_off() {
         day 53.04: key_rotation.expires_soon warning shop it ends in 6 days, and that is not put off
         day 59.00: key_rotation.expires_soon critical shop it ends in 24 h, and that is not put off
         day 60.04: key_rotation.expires_soon resolved shop it has ended
+        day 61.00: key_rotation.expired warning shop no version of it is accepted any more
     "#]]
     .assert_eq(&play.said());
     expect![[r#"
