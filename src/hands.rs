@@ -4,11 +4,14 @@
 mod clock;
 pub mod fit;
 mod index_advice;
+mod keys;
 mod probe;
 
 pub use index_advice::IndexAdvice;
 
+use crate::audit::Audit;
 use crate::feed::{Feed, FeedError, Portion};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::system::told;
@@ -33,6 +36,10 @@ pub struct Hands {
     pub store: Store,
     /// The applications' database, whose planner is asked.
     pub index_advice: IndexAdvice,
+    /// The keys.
+    pub keys: Keys,
+    /// Where what is done to them is recorded first.
+    pub audit: Audit,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -84,10 +91,7 @@ impl Hands {
                 Err("no database is named whose planner could be asked".to_owned())
             }
             index_advice::NAME => self.index_advice.work(&ask, within).await,
-            homeostat_actors::key_rotation::KEYS => {
-                configured = false;
-                Err("there are no keys here".to_owned())
-            }
+            keys::NAME => keys::work(self, &ask, within).await,
             // Another version's hand: its own process answers.
             _ => return,
         };

@@ -96,6 +96,7 @@ struct Shared {
     slots: Slots,
     store: Store,
     keys: Keys,
+    audit: Audit,
     metrics: Arc<Metrics>,
     spans: Spans,
     signing: Signing,
@@ -124,6 +125,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let receivers = Receivers::new(&config.delivery).map_err(|error| SystemError::Start(error.to_string()))?;
     let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| SystemError::Start(error.to_string()))?;
     let keys = Keys::open(store.clone(), &config.gateway.keys, &config.data_dir).map_err(|error| SystemError::Start(error.to_string()))?;
+    keys.replicas.join();
     let metrics = Arc::new(Metrics::default());
     let slots = Slots::default();
     let (live, _) = broadcast::channel(LIVE);
@@ -140,6 +142,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         slots: slots.clone(),
         store: store.clone(),
         keys: keys.clone(),
+        audit: audit.clone(),
         metrics: metrics.clone(),
         spans: spans.clone(),
         signing: signing.clone(),
@@ -191,12 +194,14 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let result = match open(&bus_config, &mut stop).await {
         Ok(Some(log)) => {
             log_sender.send_replace(Some(log.clone()));
+            let listening = tokio::spawn(keys.replicas.clone().run(log.bus().clone(), shared.root.clone(), stop.clone()));
             let checkpoints = tokio::spawn(audit.clone().sign());
             let told = tokio::spawn(signing.answer(log.bus().clone(), shared.root.clone()));
             let result = tokio::select! {
                 result = work(&shared, &log, &readiness) => result,
                 () = watch::watch(&shared, &log, &readiness, embedded.as_ref()) => Ok(()),
             };
+            listening.abort();
             told.abort();
             checkpoints.abort();
             if let Err(error) = audit.checkpoint().await {

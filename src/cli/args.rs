@@ -19,6 +19,9 @@ mod nats;
 pub use nats::{ConsumerArgs, NatsArgs, NatsCommand, Reads, RenderArgs};
 
 mod recovery;
+mod sealed;
+
+pub use sealed::{OpenArgs, XkeyArgs};
 
 pub use recovery::{Named, RecoveryArgs, RecoveryCommand};
 

@@ -12,10 +12,11 @@ use crate::clock::now_ms;
 use crate::keys::ask::{ChangeRecipient, CreateKey, KeyAnswer, RevokeKey, RotateKey, bootstrap};
 use crate::keys::format::KeyText;
 use crate::keys::keyring::Keyring;
+use crate::keys::receipt::{self, Receipt};
 use crate::keys::{Actor, Keys, KeysError, Refused};
 use crate::store::Store;
-use homeostat_schemas::Scope;
 use homeostat_schemas::key::Environment;
+use homeostat_schemas::{KeyRecord, Scope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -49,6 +50,8 @@ enum Door {
 /// There is no gateway, or no database; or it cannot be done.
 pub async fn run(context: &mut Context, args: KeysArgs) -> Result<Finish, CliError> {
     match &args.command {
+        KeysCommand::Open(args) => return super::sealed::open(context, args).await,
+        KeysCommand::Xkey(args) => return super::sealed::xkey(context, args),
         KeysCommand::Verify { file } => return verify(context, file).await,
         KeysCommand::Bootstrap { out } => return first(context, out.clone()).await,
         KeysCommand::Keyring { rotate, retire } => return keyring(context, *rotate, *retire).await,
@@ -83,13 +86,22 @@ pub async fn run(context: &mut Context, args: KeysArgs) -> Result<Finish, CliErr
             tell(context, answer, file.as_mut().zip(out.as_deref()))?;
         }
         KeysCommand::Revoke { id, version, compromised } => {
-            tell(context, door.revoke(&id, &RevokeKey { version, compromised }).await?, None)?;
-            if args.local && !context.json {
-                context.out.line("A gateway that runs elsewhere learns of it from the database within two seconds")?;
+            let mut answer = door.revoke(&id, &RevokeKey { version, compromised }).await?;
+            if args.local {
+                answer.receipt = everywhere(context, &answer.record).await;
+            }
+            let receipt = answer.receipt.clone();
+            tell(context, answer, None)?;
+            if !context.json {
+                signed_for(&mut context.out, receipt.as_ref())?;
             }
         }
         KeysCommand::Recipient { id, xkey } => tell(context, door.recipient(&id, ChangeRecipient { recipient: xkey }).await?, None)?,
-        KeysCommand::Verify { .. } | KeysCommand::Bootstrap { .. } | KeysCommand::Keyring { .. } => {}
+        KeysCommand::Open(_)
+        | KeysCommand::Xkey(_)
+        | KeysCommand::Verify { .. }
+        | KeysCommand::Bootstrap { .. }
+        | KeysCommand::Keyring { .. } => {}
     }
     Ok(Finish::Fine)
 }
@@ -103,6 +115,8 @@ fn recorded(command: &KeysCommand) -> Option<(&'static str, &str)> {
         KeysCommand::Recipient { id, .. } => Some(("key.recipient", id)),
         KeysCommand::List { .. }
         | KeysCommand::Show { .. }
+        | KeysCommand::Open(_)
+        | KeysCommand::Xkey(_)
         | KeysCommand::Verify { .. }
         | KeysCommand::Bootstrap { .. }
         | KeysCommand::Keyring { .. } => None,
@@ -119,6 +133,37 @@ async fn record(context: &Context, action: &str, target: &str, by: &str) -> Resu
             Ok(())
         }
     }
+}
+
+/// Has a key forgotten by every gateway on the bus, where there is one.
+async fn everywhere(context: &Context, record: &KeyRecord) -> Option<Receipt> {
+    let root = bus::root(context.config()).ok()?;
+    let bus = bus::connect(context).await.ok()?;
+    let known = receipt::present(bus.client(), &root).await.ok()?;
+    Some(receipt::collect(bus.client(), &root, &known, (&record.id, record.generation), receipt::WITHIN).await)
+}
+
+/// Who has forgotten a key, and who has not said so.
+fn signed_for(out: &mut Out, receipt: Option<&Receipt>) -> Result<(), CliError> {
+    let Some(receipt) = receipt else {
+        return out.line("No bus: a gateway that runs elsewhere learns of it from the database within two seconds");
+    };
+    if let Some(trouble) = &receipt.trouble {
+        out.line(format!("Nobody else could be asked to forget it: {}", plain(trouble)))?;
+    }
+    for evicted in &receipt.evicted {
+        let (name, took) = (plain(&evicted.instance), Duration::from_micros(evicted.took_us));
+        out.line(format!("  {} {name} after {took:.1?}", out.paint(Tone::Good, "evicted")))?;
+    }
+    for missing in &receipt.missing {
+        let (name, closed) = (plain(&missing.instance), missing.closed_in_ms / 1_000);
+        let word = out.paint(Tone::Bad, "missing");
+        out.line(format!(
+            "  {word} {name}: heard {} ms ago; cut off, it lets nobody in after {closed} s at the latest",
+            missing.heard_ms_ago
+        ))?;
+    }
+    Ok(())
 }
 
 /// Whoever sits there.

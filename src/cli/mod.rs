@@ -33,6 +33,7 @@ pub mod record;
 pub mod recovery;
 pub mod replay;
 pub mod replaying;
+pub mod sealed;
 pub mod series;
 pub mod silence;
 pub mod simulate;

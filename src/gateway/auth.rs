@@ -138,6 +138,12 @@ pub(super) async fn judge(gate: &Gate, request: &HttpRequest, endpoint: Option<&
     let caller = Caller { who, source };
     if let Some(Endpoint { access: Access::Needs(scope), .. }) = endpoint {
         caller.needs(*scope)?;
+        // What is remembered of a key is worth nothing where one would not be told of its end.
+        if let (Who::Key(_), Some(keys)) = (&caller.who, &gate.state.registry)
+            && !keys.replicas.allows(*scope)
+        {
+            return Err(Problem::unavailable("the bus has not been heard, so keys cannot be trusted here now; ask another process"));
+        }
     }
     Ok(caller)
 }

@@ -1,5 +1,6 @@
 //! What people and programs ask about keys, the same at the command line and over HTTP, and what is answered.
 
+use super::receipt::{self, Receipt};
 use super::records::{Actor, Created, GRACE_MS, NewKey, ROTATE_EVERY_MS, Rotation};
 use super::{Keys, KeysError, Records};
 use crate::clock::now_ms;
@@ -98,6 +99,9 @@ pub struct KeyAnswer {
     /// How its versions have been used, as far as it is written down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<KeyUsage>,
+    /// Which processes have forgotten what they knew of it, and which have not said so: after it was taken back, or a version of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
 }
 
 impl KeyAnswer {
@@ -106,7 +110,7 @@ impl KeyAnswer {
     pub fn of(record: KeyRecord) -> KeyAnswer {
         let now = now_ms();
         let state = record.active_at(now).or(record.versions.last()).map(|version| version.state_at(now)).unwrap_or_default();
-        KeyAnswer { record, state, version: None, key: None, prefix: None, usage: Vec::new() }
+        KeyAnswer { record, state, version: None, key: None, prefix: None, usage: Vec::new(), receipt: None }
     }
 }
 
@@ -173,14 +177,15 @@ impl Keys {
         Ok(KeyAnswer { version: Some(rotated.version), key, ..KeyAnswer::of(rotated.record) })
     }
 
-    /// Takes a key back. When this returns, this process lets nobody in with it any more.
+    /// Takes a key back. When this returns, this process lets nobody in with it any more, and the receipt says who else does not.
     ///
     /// # Errors
     /// See [`KeysError`].
     pub async fn revoke(&self, id: &str, asked: &RevokeKey, by: &Actor) -> Result<KeyAnswer, KeysError> {
         let record = self.records.revoke(id, asked.version, asked.compromised, &by.name).await?;
         self.verifier.evict(id, record.generation);
-        Ok(KeyAnswer { version: asked.version, ..KeyAnswer::of(record) })
+        let receipt = self.replicas.evict_everywhere(id, record.generation, receipt::WITHIN).await;
+        Ok(KeyAnswer { version: asked.version, receipt: Some(receipt), ..KeyAnswer::of(record) })
     }
 
     /// Asks for another recipient.

@@ -9,6 +9,7 @@
 //! | [`records`] | keys in the database, and the transactions in which they change |
 //! | [`outbox`] | what happened to keys, said on the bus once |
 //! | [`notes`] | how keys stand and are used, said again for those who only hear the log |
+//! | [`replicas`], [`receipt`] | the processes that judge keys: each says that it is there, and that it has forgotten a key |
 //! | [`usage`] | how keys are used, by version |
 //! | [`ask`] | what is asked about keys, at the command line and over HTTP, and the answers |
 //! | [`clock`] | the time by which keys expire |
@@ -24,7 +25,9 @@ pub mod hash;
 pub mod keyring;
 pub mod notes;
 pub mod outbox;
+pub mod receipt;
 pub mod records;
+pub mod replicas;
 pub mod usage;
 pub mod verify;
 
@@ -37,6 +40,7 @@ pub use verify::{Principal, Refused, Verifier};
 use crate::clock::now_ms;
 use crate::store::Store;
 use hash::Hasher;
+use replicas::{Replicas, instance_name};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,6 +65,8 @@ pub struct Keys {
     pub verifier: Arc<Verifier>,
     /// What is counted.
     pub usage: Arc<Usage>,
+    /// The other processes that judge keys.
+    pub replicas: Arc<Replicas>,
 }
 
 impl Keys {
@@ -82,7 +88,9 @@ impl Keys {
         let usage = Arc::new(Usage::default());
         let limits = VerifierConfig { cached_max: config.cached_max, queue: config.queue() };
         let verifier = Arc::new(Verifier::new(records.clone(), records.keyring(), hasher, usage.clone(), limits)?);
-        Ok(Keys { records, verifier, usage })
+        let instance = instance_name()?;
+        let replicas = Replicas::new(instance, verifier.clone());
+        Ok(Keys { records, verifier, usage, replicas })
     }
 
     /// Keeps what is remembered true, until told to stop: keys that changed elsewhere, another keyring, a database that was emptied.

@@ -73,6 +73,8 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         log: log.clone(),
         root: shared.root.clone(),
         store: shared.store.clone(),
+        keys: shared.keys.clone(),
+        audit: shared.audit.clone(),
         index_advice: IndexAdvice::new(shared.config.planner.clone()),
         metrics: shared.metrics.clone(),
     };

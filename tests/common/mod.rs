@@ -6,7 +6,7 @@ pub mod bus;
 pub mod postgres;
 pub mod story;
 
-use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, Log};
+use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, Log, StreamConfig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -38,6 +38,20 @@ impl Server {
         bus.ensure_log().await.unwrap()
     }
 
+    /// A log whose streams reserve little, for tests that need no more; workers then need [`SMALL`].
+    pub async fn small_log(&self) -> Log {
+        let stream = StreamConfig {
+            max_bytes: 1 << 29,
+            archive_max_bytes: 1 << 27,
+            state_max_bytes: 1 << 25,
+            checkpoints_max_bytes: 1 << 27,
+            ledger_max_bytes: 1 << 27,
+            ..StreamConfig::default()
+        };
+        let config = BusConfig { stream, ..BusConfig::default() };
+        Bus::connect(&self.embedded.bus_config(&config)).await.unwrap().ensure_log().await.unwrap()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -46,6 +60,15 @@ impl Server {
         self.embedded.stop().await;
     }
 }
+
+/// The settings of [`Server::small_log`] for a worker.
+pub const SMALL: &[&str] = &[
+    "nats.stream.max_bytes=536870912",
+    "nats.stream.archive_max_bytes=134217728",
+    "nats.stream.state_max_bytes=33554432",
+    "nats.stream.checkpoints_max_bytes=134217728",
+    "nats.stream.ledger_max_bytes=134217728",
+];
 
 /// The real binary, running `up`.
 pub struct Worker {

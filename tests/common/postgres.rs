@@ -95,6 +95,11 @@ impl Cluster {
         format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port)
     }
 
+    /// A program of the same version as the server.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
     /// A file with the password.
     pub(crate) fn password_file(&self) -> PathBuf {
         self.dir.path().join("password")

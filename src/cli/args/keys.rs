@@ -1,5 +1,6 @@
 //! The flags of `homeostat keys`.
 
+use super::sealed::{OpenArgs, XkeyArgs};
 use clap::{Args, Subcommand, ValueHint};
 use homeostat_schemas::{Ms, Scope, UnixMs};
 use std::path::PathBuf;
@@ -88,6 +89,10 @@ pub enum KeysCommand {
         /// The public xkey (X…); without one nobody is
         xkey: Option<String>,
     },
+    /// Open sealed deliveries of new secrets, from a file or as they come on the bus
+    Open(OpenArgs),
+    /// Make an xkey, to which new secrets can be sealed: the seed into a file, its public half printed
+    Xkey(XkeyArgs),
     /// Say whether a key is accepted: exit code 0 or 1. Always local
     Verify {
         /// A file with the key; `-` is standard input

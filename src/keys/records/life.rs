@@ -348,6 +348,19 @@ impl Records {
         self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
     }
 
+    /// Writes down that a recipient whose time has come has taken its place.
+    ///
+    /// # Errors
+    /// [`KeysError::State`] when its time has not come.
+    pub async fn take_recipient(&self, id: &str, by: &str) -> Result<KeyRecord, KeysError> {
+        let edit = |record: &mut KeyRecord, _: UnixMs| match &record.recipient_change {
+            // One whose time has come has taken its place when the row was locked.
+            Some(_) => Err(KeysError::State(format!("the time of another recipient of {} has not come", record.id))),
+            None => Ok((Edit::of(KeyChange::Recipient, None), ())),
+        };
+        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+    }
+
     /// Says how a key stands and how it has been used, so that those who hear of keys on the log alone know it again.
     ///
     /// # Errors
