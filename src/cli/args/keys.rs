@@ -76,7 +76,7 @@ pub enum KeysCommand {
         /// The key's id
         id: String,
         /// This version only
-        #[arg(long = "only", value_name = "VERSION")]
+        #[arg(id = "only", long, value_name = "VERSION")] // `version` is the id of the flag that every command has
         version: Option<u32>,
         /// Somebody else may know the secret
         #[arg(long)]
