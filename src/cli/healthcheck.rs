@@ -3,6 +3,7 @@
 use super::args::HealthcheckArgs;
 use super::{CliError, Context, Finish};
 use crate::config::Config;
+use crate::keys::format::KeyText;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub async fn ask(args: &HealthcheckArgs, config: &Config) -> Result<(String, u16
     let within = Duration::from_millis(args.timeout_ms);
     let late =
         |_| CliError::new(format!("{url} did not answer within {} ms", args.timeout_ms)).advise("see whether `homeostat up` runs there");
-    let (status, _) = tokio::time::timeout(within, fetch(&url, config, ANSWER_MAX)).await.map_err(late)??;
+    let (status, _) = tokio::time::timeout(within, fetch(&url, config, None, ANSWER_MAX)).await.map_err(late)??;
     Ok((url, status))
 }
 
@@ -70,7 +71,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
 ///
 /// # Errors
 /// The URL is none, or nobody answers there in HTTP.
-pub async fn fetch(url: &str, config: &Config, limit: u64) -> Result<(u16, Vec<u8>), CliError> {
+pub async fn fetch(url: &str, config: &Config, key: Option<&KeyText>, limit: u64) -> Result<(u16, Vec<u8>), CliError> {
     let bad = || CliError::new(format!("`{url}` cannot be asked")).advise("write http://host:port/path");
     let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| ["http", "https"].contains(scheme)).ok_or_else(bad)?;
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
@@ -83,8 +84,10 @@ pub async fn fetch(url: &str, config: &Config, limit: u64) -> Result<(u16, Vec<u
     let away =
         |why: std::io::Error| CliError::new(format!("{url} does not answer")).because(why).advise("see whether `homeostat up` runs there");
     let stream = TcpStream::connect(&address).await.map_err(away)?;
-    let request =
-        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeostat-healthcheck\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+    let shown = key.map(|key| format!("Authorization: Bearer {}\r\n", key.expose())).unwrap_or_default();
+    let request = format!(
+        "GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeostat-healthcheck\r\nAccept: */*\r\n{shown}Connection: close\r\n\r\n"
+    );
     let answer = if scheme == "https" {
         let own = config.gateway.tls.pinned().map_err(|error| CliError::new(format!("{url} cannot be asked over TLS")).because(error))?;
         let name = ServerName::from(stream.peer_addr().map_err(away)?.ip());

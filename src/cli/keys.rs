@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The variable with the key to show to the gateway.
-const KEY_VARIABLE: &str = "HOMEOSTAT_KEY";
+pub(crate) const KEY_VARIABLE: &str = "HOMEOSTAT_KEY";
 /// How long the gateway may take.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Of a key or a hash, no more is read.
@@ -206,7 +206,7 @@ impl Door {
         let base = url.map_or_else(|| healthcheck::gateway(context.config()), |url| url.trim_end_matches('/').to_owned());
         let key = match key_file {
             Some(file) => Some(secret(file)?),
-            None => std::env::var(KEY_VARIABLE).ok().map(|key| KeyText::new(key.trim().to_owned())),
+            None => from_environment(),
         };
         crate::telemetry::tls();
         let mut client = reqwest::Client::builder().timeout(WITHIN).redirect(reqwest::redirect::Policy::none());
@@ -417,6 +417,12 @@ fn tell(context: &mut Context, mut answer: KeyAnswer, file: Option<(&mut std::fs
         }
         (None, None) => Ok(()),
     }
+}
+
+/// The key to show to a gateway, where the environment names one. What can stand in no header is none.
+pub(crate) fn from_environment() -> Option<KeyText> {
+    let key = std::env::var(KEY_VARIABLE).ok()?.trim().to_owned();
+    key.bytes().all(|byte| byte.is_ascii_graphic()).then(|| KeyText::new(key))
 }
 
 /// A secret from a file or standard input, without the end of its line.

@@ -2,7 +2,7 @@
 
 use super::args::Named;
 use super::out::plain;
-use super::{CliError, Context, bus, healthcheck};
+use super::{CliError, Context, bus, healthcheck, keys};
 use crate::config::Config;
 use homeostat_nats::Message;
 use homeostat_schemas::event::{EventKind, Order};
@@ -56,12 +56,15 @@ pub(crate) async fn ask(context: &Context, path: &str) -> Result<Value, CliError
 /// It is not there, or has no answer.
 pub(crate) async fn ask_of(config: &Config, path: &str) -> Result<Value, CliError> {
     let url = format!("{}{path}", healthcheck::gateway(config));
+    let key = keys::from_environment();
     let late = |_| CliError::new(format!("{url} did not answer in time")).advise("see whether `homeostat up` runs there");
-    let (status, body) = tokio::time::timeout(WITHIN, healthcheck::fetch(&url, config, ANSWER_MAX)).await.map_err(late)??;
+    let (status, body) = tokio::time::timeout(WITHIN, healthcheck::fetch(&url, config, key.as_ref(), ANSWER_MAX)).await.map_err(late)??;
     let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
     if status != 200 {
         let detail = answer.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
-        return Err(CliError::new(format!("{url} answered {status}: {}", plain(detail))));
+        let error = CliError::new(format!("{url} answered {status}: {}", plain(detail)));
+        let advice = || format!("show an API key by the variable {}", keys::KEY_VARIABLE);
+        return Err(if [401, 403].contains(&status) { error.advise(advice()) } else { error });
     }
     Ok(answer)
 }
