@@ -1,7 +1,7 @@
 //! Revocation is true when the command returns: three real processes, one of them stopped, and a receipt that names who has forgotten a
 //! key and who has not. And whoever hears nothing lets in fewer, and at last nobody.
 //!
-//! `HOMEOSTAT_RECEIPTS` sets how many revocations are measured.
+//! `HOMEOSTAT_TEST_RECEIPTS` sets how many revocations are measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -139,7 +139,7 @@ async fn a_receipt_names_who_has_forgotten_a_key_and_who_has_not() {
     }
     assert_eq!(stopped_names.len(), 2, "each time the one that was stopped: {stopped_names:?}");
 
-    let count = std::env::var("HOMEOSTAT_RECEIPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_usize);
+    let count = std::env::var("HOMEOSTAT_TEST_RECEIPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_usize);
     let mut took = Vec::new();
     for _ in 0..count {
         let (id, text) = house.key(&[Scope::Metrics]).await;

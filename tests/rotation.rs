@@ -4,7 +4,7 @@
 //! Three processes share a bus, a keyring and a database (SQLite in one file; PostgreSQL) and are killed again and again while the keys
 //! come due all the time. Owners follow their sealed deliveries, and all the while what an owner has got must be accepted.
 //!
-//! `HOMEOSTAT_ROTATIONS` sets how many rotations there are at least on each database (a few in CI, thousands with `make chaos`);
+//! `HOMEOSTAT_CHAOS_ROTATIONS` sets how many rotations there are at least on each database (a few in CI, thousands with `make chaos`);
 //! `HOMEOSTAT_CHAOS_SEED` makes the kills come like those of an earlier run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -191,7 +191,7 @@ fn holds(haystack: &[u8], needles: &BTreeSet<&[u8]>) -> Option<usize> {
 }
 
 async fn study(place: fn(&Path) -> Place) {
-    let wanted = number("HOMEOSTAT_ROTATIONS", 24);
+    let wanted = number("HOMEOSTAT_CHAOS_ROTATIONS", 24);
     let seed = number("HOMEOSTAT_CHAOS_SEED", now_ms());
     let mut chance = Chance(seed);
     let server = Server::start().await;
@@ -322,13 +322,11 @@ async fn study(place: fn(&Path) -> Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a study that has not been seen to its end yet"]
 async fn whatever_dies_no_key_is_lost_or_doubled_on_sqlite() {
     study(Place::sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a study that has not been seen to its end yet"]
 async fn whatever_dies_no_key_is_lost_or_doubled_on_postgres() {
     study(Place::postgres).await;
 }
