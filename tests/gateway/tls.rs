@@ -109,8 +109,9 @@ fn it_speaks_tls_and_nothing_else_and_takes_new_certificates_without_a_restart()
 
     let mut config = Config::default();
     config.gateway.tls = papers.tls();
-    let fetch =
-        |config: &Config| house.runtime.block_on(homeostat::cli::healthcheck::fetch(&format!("https://{address}/livez"), config, None, 4_096));
+    let fetch = |config: &Config| {
+        house.runtime.block_on(homeostat::cli::healthcheck::fetch(&format!("https://{address}/livez"), config, None, 4_096))
+    };
     assert_eq!(fetch(&config).unwrap(), (200, b"ok\n".to_vec()), "whoever has the settings can ask");
     let (others, mut foreign) = (Papers::new(), Config::default());
     foreign.gateway.tls = others.tls();
