@@ -233,7 +233,9 @@ fn json_is_read_as_leniently_as_the_specification_asks() {
     for empty in ["{}", r#"{"resourceSpans":null}"#, r#"{"resourceSpans":[{"resource":null,"scopeSpans":[{}]}]}"#] {
         assert_eq!(decode(Encoding::Json, empty.as_bytes()).unwrap().spans, [], "{empty}");
     }
-    for wrong in ["", "null", "[]", "{", "7", r#"{"resourceSpans":{}}"#, "{} x", r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":7}]}]}]}"#] {
+    for wrong in
+        ["", "null", "[]", "{", "7", r#"{"resourceSpans":{}}"#, "{} x", r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":7}]}]}]}"#]
+    {
         assert!(decode(Encoding::Json, wrong.as_bytes()).is_err(), "{wrong}");
     }
 }

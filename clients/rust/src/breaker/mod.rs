@@ -7,6 +7,7 @@
 mod call;
 mod fleet;
 
+#[cfg(feature = "tower")]
 pub(crate) use call::Held;
 pub use call::{CallError, Options};
 pub use homeostat_reflexes::breaker::{Attempt, Config, Dialect, Operation, Outcome, Refusal, Share, Sheds, Snapshot, State, WindowType};
