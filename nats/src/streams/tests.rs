@@ -112,7 +112,7 @@ fn limits_that_make_no_sense_are_refused() {
         assert!(bad.check().is_err(), "{bad:?}");
     }
     assert!(limits().check().is_ok());
-    assert_eq!(limits().disk_bytes_max(), 6 * GIB + 512 * MIB);
+    assert_eq!(limits().disk_bytes_max(), 6 * GIB + 768 * MIB);
 }
 
 #[test]
