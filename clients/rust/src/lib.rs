@@ -54,6 +54,7 @@ mod heartbeat;
 pub mod keys;
 pub mod layer;
 mod link;
+mod log;
 mod meters;
 mod pack;
 mod publish;

@@ -11,24 +11,16 @@
 
 use crate::client::{Inner, now_ms};
 use crate::link::LinkState;
-use crate::trace::message_id;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::{Client, HeaderMap, jetstream};
+use crate::log::{Closed, Wanted, messages};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::{Client, HeaderMap};
 use futures::StreamExt as _;
 use homeostat_schemas::subject::Token;
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-/// How long the log may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
-/// How often an idle server says that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long a consumer that nobody reads from is kept by the server.
-const ABANDONED: Duration = Duration::from_secs(60);
-/// How long a pull lasts before it is renewed.
-const PULL: Duration = Duration::from_secs(30);
 /// Pause after trouble.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Pause while there is no log at all.
@@ -44,6 +36,16 @@ enum Ended {
     NoLog,
     /// This user may not read the log.
     Forbidden,
+}
+
+impl From<Closed> for Ended {
+    fn from(closed: Closed) -> Ended {
+        match closed {
+            Closed::Broken => Ended::Broken,
+            Closed::NoLog => Ended::NoLog,
+            Closed::Forbidden => Ended::Forbidden,
+        }
+    }
 }
 
 /// Listens until the client is gone.
@@ -77,47 +79,21 @@ fn subject(inner: &Inner) -> String {
     format!("{}.command.*.*.{}", inner.root, Token(&inner.service))
 }
 
-/// The stream of a root, as Homeostat names it: `homeostat.v1` → `homeostat`.
-fn stream(root: &str) -> String {
-    root.strip_suffix(".v1").unwrap_or(root).replace('.', "_")
-}
-
 fn alive(client: &Weak<Inner>) -> Option<std::sync::Arc<Inner>> {
     client.upgrade().filter(|inner| !inner.is_closed())
 }
 
 async fn from_log(client: &Weak<Inner>, bus: &Client, link: &watch::Receiver<LinkState>, next: &mut Option<u64>) -> Ended {
     let Some(inner) = alive(client) else { return Ended::Gone };
-    let mut log = jetstream::new(bus.clone());
-    log.set_timeout(ANSWER);
-    // With a name the server is asked on a subject that ends in the filter, so that a user may be allowed this and nothing else.
-    let name = message_id().ok().map(|id| format!("commands-{id}"));
-    let config = pull::Config {
-        name,
-        description: Some(format!("commands for {}/{}", inner.service, inner.instance)),
-        deliver_policy: match *next {
-            Some(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
-            None => DeliverPolicy::New,
-        },
-        ack_policy: AckPolicy::None,
-        filter_subject: subject(&inner),
-        inactive_threshold: ABANDONED,
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
+    let from = match *next {
+        Some(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        None => DeliverPolicy::New,
     };
+    let wanted = Wanted::new(&inner, "commands", "commands", subject(&inner), from);
     let asked = now_ms();
-    let creation = timeout(ANSWER, log.create_consumer_on_stream(config, stream(inner.root.as_str())));
-    // A refusal is only an event of the connection; the question itself is never answered.
-    let mut news = link.clone();
-    let consumer = tokio::select! {
-        consumer = creation => match consumer {
-            Ok(Ok(consumer)) => consumer,
-            Ok(Err(_)) | Err(_) => return Ended::NoLog,
-        },
-        state = news.wait_for(|state| !state.connected || state.refuses("$JS.API.CONSUMER.CREATE.")) => {
-            return if state.is_ok_and(|state| state.connected) { Ended::Forbidden } else { Ended::Broken };
-        }
+    let consumer = match wanted.consumer(bus, link).await {
+        Ok(consumer) => consumer,
+        Err(closed) => return closed.into(),
     };
     let info = consumer.cached_info();
     // The server's clock at about the middle of the question: commands are issued and expire by that clock.
@@ -128,10 +104,7 @@ async fn from_log(client: &Weak<Inner>, bus: &Client, link: &watch::Receiver<Lin
     next.get_or_insert(info.delivered.stream_sequence + 1);
     inner.commands.begin(&inner.service, &inner.instance);
     drop(inner);
-    let mut messages = match consumer.stream().heartbeat(HEARTBEAT).expires(PULL).max_messages_per_batch(64).messages().await {
-        Ok(messages) => messages,
-        Err(_) => return Ended::Broken,
-    };
+    let Ok(mut messages) = messages(&consumer).await else { return Ended::Broken };
     loop {
         let message = tokio::select! {
             message = messages.next() => message,

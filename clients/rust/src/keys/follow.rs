@@ -3,24 +3,16 @@
 use super::Shared;
 use crate::client::Inner;
 use crate::link::LinkState;
-use crate::trace::message_id;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::{Client, jetstream};
+use crate::log::{Closed, Wanted, messages};
+use async_nats::Client;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use futures::StreamExt as _;
 use homeostat_schemas::Subject;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-/// How long the log may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
-/// How often an idle server says that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long a consumer that nobody reads from is kept by the server.
-const ABANDONED: Duration = Duration::from_secs(60);
-/// How long a pull lasts before it is renewed.
-const PULL: Duration = Duration::from_secs(30);
 /// Pause after trouble.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How often it is seen whether anybody still wants to know.
@@ -79,36 +71,15 @@ fn subject(inner: &Inner) -> String {
 
 async fn from_log(whom: &For, bus: &Client, link: &watch::Receiver<LinkState>, next: &mut u64) -> Ended {
     let Some((inner, keys)) = whom.alive() else { return Ended::Gone };
-    let mut log = jetstream::new(bus.clone());
-    log.set_timeout(ANSWER);
-    let config = pull::Config {
-        name: message_id().ok().map(|id| format!("keys-{id}")),
-        description: Some(format!("sealed keys for {}/{}", inner.service, inner.instance)),
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: *next },
-        ack_policy: AckPolicy::None,
-        filter_subject: subject(&inner),
-        inactive_threshold: ABANDONED,
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    };
-    let stream = inner.root.as_str().strip_suffix(".v1").unwrap_or(inner.root.as_str()).replace('.', "_");
+    let from = DeliverPolicy::ByStartSequence { start_sequence: *next };
+    let wanted = Wanted::new(&inner, "keys", "sealed keys", subject(&inner), from);
     drop((inner, keys));
-    let creation = timeout(ANSWER, log.create_consumer_on_stream(config, stream));
-    // A refusal is only an event of the connection; the question itself is never answered.
-    let mut news = link.clone();
-    let consumer = tokio::select! {
-        consumer = creation => match consumer {
-            Ok(Ok(consumer)) => consumer,
-            Ok(Err(_)) | Err(_) => return Ended::Broken,
-        },
-        state = news.wait_for(|state| !state.connected || state.refuses("$JS.API.CONSUMER.CREATE.")) => {
-            return if state.is_ok_and(|state| state.connected) { Ended::Forbidden } else { Ended::Broken };
-        }
+    let consumer = match wanted.consumer(bus, link).await {
+        Ok(consumer) => consumer,
+        Err(Closed::Forbidden) => return Ended::Forbidden,
+        Err(Closed::Broken | Closed::NoLog) => return Ended::Broken,
     };
-    let Ok(mut messages) = consumer.stream().heartbeat(HEARTBEAT).expires(PULL).max_messages_per_batch(64).messages().await else {
-        return Ended::Broken;
-    };
+    let Ok(mut messages) = messages(&consumer).await else { return Ended::Broken };
     loop {
         let message = tokio::select! {
             message = messages.next() => message,
