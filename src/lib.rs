@@ -18,6 +18,7 @@
 //! | [`hands`] | I/O on a mind's behalf |
 //! | [`keys`] | API keys: who may use the gateway, and how that ends |
 //! | [`planner`] | a PostgreSQL's planner, asked about indexes that do not exist |
+//! | [`private`] | files for their owner alone |
 //! | [`projector`] | what is open now, and history, made from the log |
 //! | [`delivery`] | alerts on their way to Alertmanager and webhooks |
 //! | [`store`] | history in SQL, a projection of the log; keys, which are none |
@@ -43,6 +44,7 @@ pub mod metrics;
 pub mod otlp;
 pub mod outputs;
 pub mod planner;
+pub mod private;
 pub mod projector;
 pub mod replay;
 pub mod roster;

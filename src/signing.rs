@@ -4,15 +4,15 @@
 //! (mode 0600). Processes that share a bus share one key file, or each has its own and the clients trust all of them. To replace a
 //! key, let the clients trust the new one as well, start with the new one, and take the old one away when its last command is over.
 
+use crate::private;
 use homeostat_nats::{Bus, Message};
 use homeostat_schemas::Root;
 use homeostat_schemas::signature::{HEADER, Signed, Signer, SignerError, Signers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -176,16 +176,7 @@ fn make(path: &Path) -> Result<Signer, SigningError> {
     let unusable = |source| SigningError::Key { path: path.display().to_string(), source };
     let signer = Signer::from_random(bytes).map_err(unusable)?;
     let seed = signer.seed().map_err(unusable)?;
-    let new = path.with_extension("nk.new");
-    // One that a crash left behind was never signed with.
-    let _ = std::fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(failed)?;
-    file.write_all(format!("{seed}\n").as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&new, path).map_err(failed)?;
-    if let Some(dir) = path.parent() {
-        std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    }
+    private::replace(path, format!("{seed}\n").as_bytes()).map_err(failed)?;
     tracing::info!(path = %path.display(), public = signer.public(), "made a key to sign with");
     Ok(signer)
 }

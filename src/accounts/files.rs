@@ -7,9 +7,9 @@ use super::conf::{Listening, text};
 use super::plan::{Plan, Role, User};
 use homeostat_schemas::signature::{Signer, SignerError};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The configuration's name.
@@ -123,16 +123,5 @@ fn make(path: &Path) -> Result<Signer, RenderError> {
 
 /// A file for its owner alone, there whole or not at all.
 fn private(path: &Path, content: &[u8]) -> Result<(), RenderError> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let write = || {
-        // A left-over might have another mode.
-        let _ = std::fs::remove_file(&new);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().map_err(failed(path))
+    crate::private::replace(path, content).map_err(failed(path))
 }

@@ -2,12 +2,13 @@
 
 use super::chain::Hash;
 use super::record::{Act, CHECKPOINT, Record, Signature};
+use crate::private;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nkeys::KeyPair;
 use serde_json::Value;
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -62,18 +63,11 @@ impl SigningKey {
         let path = data_dir.join(FILE);
         let key = SigningKey::draw();
         let seed = key.0.seed().map_err(|_| KeyError::Form(path.clone()))?;
-        // Whole or not at all: another process may look at the same moment.
-        let made = tempfile::Builder::new().prefix(".audit").tempfile_in(data_dir).and_then(|mut file| {
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o600))?;
-            writeln!(file, "{seed}")?;
-            file.as_file().sync_all()?;
-            Ok(file)
-        });
-        let failed = |source| KeyError::File { path: path.clone(), source };
-        match made.map_err(failed)?.persist_noclobber(&path) {
-            Ok(_) => Ok(key),
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => SigningKey::read(data_dir)?.ok_or(KeyError::Form(path)),
-            Err(error) => Err(failed(error.error)),
+        // Another process may make one at the same moment.
+        match private::create(&path, format!("{seed}\n").as_bytes()) {
+            Ok(true) => Ok(key),
+            Ok(false) => SigningKey::read(data_dir)?.ok_or(KeyError::Form(path)),
+            Err(source) => Err(KeyError::File { path, source }),
         }
     }
 

@@ -181,14 +181,5 @@ fn private(path: &Path) -> Result<String, CliError> {
 
 /// Puts a file in the place of another, whole, readable for its user alone.
 fn replace(path: &Path, content: &[u8]) -> Result<(), CliError> {
-    let next = path.with_added_extension("next");
-    let written = || {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&next, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()
-    };
-    written().map_err(cannot(path))
+    crate::private::replace(path, content).map_err(cannot(path))
 }

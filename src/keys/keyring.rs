@@ -9,9 +9,10 @@
 //! - KR-2 It is replaced whole or not at all, and a process that finds none and another that does so too agree on one.
 //! - KR-3 A keyring whose keys were made for another database is noticed (see [`Keyring::id`]).
 
+use crate::private;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -292,21 +293,8 @@ impl Keyring {
         };
         let disk = OnDisk { keyring: self.id.clone(), used: self.used, generations: self.generations.iter().map(generation).collect() };
         let text = Zeroizing::new(serde_json::to_string_pretty(&disk).map_err(|error| failed(io::Error::other(error)))? + "\n");
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // A temporary file is made with mode 0600.
-        let mut file = tempfile::Builder::new().prefix(".keyring").tempfile_in(dir).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        if first {
-            match file.persist_noclobber(path) {
-                Ok(_) => {}
-                Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-                Err(error) => return Err(failed(error.error)),
-            }
-        } else {
-            file.persist(path).map_err(|error| failed(error.error))?;
-        }
-        // The name must be on the disk as well.
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+        // One that somebody else has made first is as good.
+        if first { private::create(path, text.as_bytes()).map(drop) } else { private::replace(path, text.as_bytes()) }.map_err(failed)
     }
 }
 
