@@ -257,7 +257,7 @@ async fn people_approve_pause_and_resume_by_http_command_line_and_bus() {
     let (wanted, _) = shop.alert("recovery.approval_wanted", State::Firing).await;
     assert_eq!(wanted.evidence["approve"], json!(full.incident));
     // Approved by HTTP, and only in JSON, with a name.
-    assert_eq!(shop.order(json!({"action": "approve", "target": full.incident})).await, 400);
+    assert_eq!(shop.order(json!({"action": "approve", "target": full.incident})).await, 422);
     let form = [("content-type", "text/plain")];
     assert_eq!(http(&shop.gateway, "POST", "/api/v1/recovery/orders", &form, b"{}").await.unwrap().0, 415);
     assert_eq!(shop.order(json!({"action": "approve", "target": full.incident, "by": "ann"})).await, 202);

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, web};
 use flate2::write::MultiGzDecoder;
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -134,7 +135,8 @@ pub(super) const API_MAX: usize = 64 * KIB;
 /// Reads the JSON body of a request to the API. `what` it should be is said to whom it is not (`an order`).
 ///
 /// # Errors
-/// As [`read`]; 415 for another media type, 400 for what is none, saying where, and never what stood there.
+/// As [`read`]; 415 for another media type, 400 for what is no JSON, 422 for JSON of another shape, saying where, and never what stood
+/// there.
 pub(super) async fn json<T: DeserializeOwned>(gate: &Gate, request: &HttpRequest, payload: web::Payload, what: &str) -> Result<T, Problem> {
     // A page in somebody's browser can send other types without asking; this one it cannot.
     let json = |value: &str| value.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
@@ -144,7 +146,12 @@ pub(super) async fn json<T: DeserializeOwned>(gate: &Gate, request: &HttpRequest
     let body = read(gate, request, payload, API_MAX).await?;
     serde_json::from_slice(&body.bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        Problem::bad_request(format!("the body is not {what}, see line {line} column {column}; /api/v1/openapi.json says how one looks"))
+        match error.classify() {
+            Category::Data => Problem::unprocessable(format!(
+                "the body is not {what}, see line {line} column {column}; /api/v1/openapi.json says how one looks"
+            )),
+            _ => Problem::bad_request(format!("the body is not JSON, see line {line} column {column}")),
+        }
     })
 }
 

@@ -8,7 +8,7 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::publish::{Packed, context, group, pack, store};
 use super::recovery;
 use crate::clock::now_ms;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_schemas::batch::{Format, Frame};
 use homeostat_schemas::event::EventKind;
@@ -120,7 +120,7 @@ pub(super) async fn publish(
 
 /// 422 when not one event could be used: a sender that looks at the status alone must notice. A problem with the receipt in it.
 fn useless(receipt: Receipt) -> HttpResponse {
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "none of the events could be used; `rejected` says why");
+    let problem = Problem::unprocessable("none of the events could be used; `rejected` says why");
     let mut answer = serde_json::to_value(problem.body()).unwrap_or_default();
     if let (Some(answer), Ok(serde_json::Value::Object(receipt))) = (answer.as_object_mut(), serde_json::to_value(receipt)) {
         answer.extend(receipt);

@@ -51,8 +51,8 @@ fn problem(error: KeysError) -> Problem {
             Problem::new(StatusCode::CONFLICT, format!("version {found} is in force: somebody else changed the key; look again"))
         }
         KeysError::State(why) => Problem::new(StatusCode::CONFLICT, why),
-        KeysError::Invalid { field, why } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{field}: {why}")),
-        KeysError::Hash(why) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()),
+        KeysError::Invalid { field, why } => Problem::unprocessable(format!("{field}: {why}")),
+        KeysError::Hash(why) => Problem::unprocessable(why.to_string()),
         KeysError::Wider(scope) => {
             Problem::new(StatusCode::FORBIDDEN, format!("a key cannot mint a wider one: it lacks the scope {scope}"))
         }

@@ -9,7 +9,6 @@ use super::body;
 use super::problem::Problem;
 use super::publish::{context, group, pack, store};
 use crate::clock::now_ms;
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::recovery::order;
 use homeostat_schemas::Event;
@@ -70,28 +69,23 @@ impl OrderRequest {
         };
         let own = [order::APPROVE, order::DENY, order::PAUSE, order::RESUME].contains(&action.as_str());
         if !own && !action.split_once('.').is_some_and(|(topic, verb)| !topic.is_empty() && !verb.is_empty()) {
-            return Err(unfit("action: approve, deny, pause, resume, or an action such as cache.warm"));
+            return Err(Problem::unprocessable("action: approve, deny, pause, resume, or an action such as cache.warm"));
         }
         if self.by.trim().is_empty() || self.target.trim().is_empty() {
-            return Err(unfit("an order needs `by` (who says so) and `target`"));
+            return Err(Problem::unprocessable("an order needs `by` (who says so) and `target`"));
         }
         let service = match self.service {
             Some(service) => service,
             None if own => OWN.to_owned(),
-            None => return Err(unfit("service: which one is to do it")),
+            None => return Err(Problem::unprocessable("service: which one is to do it")),
         };
         let texts = [&action, &self.target, &self.by].into_iter().chain(self.reason.as_ref());
         if !(1..=SERVICE_MAX).contains(&service.len()) || texts.into_iter().any(|text| text.len() > TEXT_MAX) {
-            return Err(unfit("a service has 1 to 64 bytes, any other text at most 512"));
+            return Err(Problem::unprocessable("a service has 1 to 64 bytes, any other text at most 512"));
         }
         let args = Value::Object(self.args);
         Ok(Order { service, at_ms, action, target: self.target, args, by: self.by, reason: self.reason, ..Order::default() })
     }
-}
-
-/// 422: an order in form, and none that anybody could carry out.
-fn unfit(why: &'static str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)
 }
 
 /// `/api/v1/recovery`

@@ -91,7 +91,7 @@ fn order(action: &'static str, target: String, by: String, reason: Option<String
 
 async fn give(gate: &Gate, caller: &Caller, request: &HttpRequest, order: Order, action: &'static str, see: String) -> Answer {
     // The mind would refuse it too, but nobody would be looking.
-    status::check(&order, now_ms()).map_err(Problem::bad_request)?;
+    status::check(&order, now_ms()).map_err(Problem::unprocessable)?;
     let receipt = SilenceReceipt { id: order.target.clone(), action, see };
     recovery::give(gate, caller, request, order).await?;
     Ok(HttpResponse::Accepted().json(receipt))

@@ -71,9 +71,9 @@ fn what_cannot_be_asked_says_why_and_nothing_of_the_inside() {
     let admin = house.runtime.block_on(keys.records.create(admin, &homeostat::keys::Actor::local("test"))).unwrap();
     let admin = admin.text.expose();
     for (body, status) in [
-        (json!({ "owner": "shop" }), 400),
-        (json!({ "owner": "shop", "scopes": ["root"] }), 400),
-        (json!({ "owner": "shop", "scopes": ["metrics"], "secret": "x" }), 400),
+        (json!({ "owner": "shop" }), 422),
+        (json!({ "owner": "shop", "scopes": ["root"] }), 422),
+        (json!({ "owner": "shop", "scopes": ["metrics"], "secret": "x" }), 422),
         (json!({ "owner": "shop", "scopes": [] }), 422),
         (json!({ "owner": "", "scopes": ["metrics"] }), 422),
         (json!({ "owner": "x".repeat(65), "scopes": ["metrics"] }), 422),
