@@ -77,6 +77,22 @@ impl Counts {
         }
     }
 
+    /// All of the cells from one on to before another.
+    pub(super) fn sum(&self, from: usize, to: usize) -> u64 {
+        fn all<T: Copy>(counts: &[T], from: usize, to: usize) -> u64
+        where
+            u64: From<T>,
+        {
+            counts.get(from..to.min(counts.len())).unwrap_or_default().iter().fold(0, |sum, n| sum.saturating_add(u64::from(*n)))
+        }
+        match self {
+            Counts::Bytes(counts) => all(counts, from, to),
+            Counts::Words(counts) => all(counts, from, to),
+            Counts::Longs(counts) => all(counts, from, to),
+            Counts::Wide(counts) => all(counts, from, to),
+        }
+    }
+
     pub(super) fn merge(&mut self, other: &Counts) {
         for (cell, more) in other.iter().enumerate() {
             if more > 0 {
@@ -149,6 +165,8 @@ mod tests {
                 }
             }
             prop_assert_eq!(counts.iter().collect::<Vec<_>>(), plain.to_vec());
+            prop_assert_eq!(counts.sum(1, 4), plain[1..4].iter().fold(0_u64, |sum, n| sum.saturating_add(*n)));
+            prop_assert_eq!((counts.sum(3, 9), counts.sum(4, 2)), (plain[3..].iter().fold(0_u64, |sum, n| sum.saturating_add(*n)), 0));
         }
     }
 

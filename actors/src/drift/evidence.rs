@@ -185,7 +185,7 @@ fn ks(distance: Distance, effort: Effort) -> Ks {
         let exact = distance.n.max(distance.m) <= crate::stats::ks::EXACT_MAX;
         return Ks { d, p: distance.p(), exact };
     };
-    let p = distance.asymptotic();
+    let p = distance.asymptotic_fast();
     let exact = Effort::doubtful(p) && distance.n.max(distance.m) <= crate::stats::ks::EXACT_MAX && distance.cost() <= steps;
     Ks { d, p: if exact { distance.exact() } else { p }, exact }
 }

@@ -170,22 +170,14 @@ impl Grid {
 
     /// Counts of cells, summed into the bins of PSI.
     pub(super) fn binned(&self, counts: &super::counts::Counts) -> Vec<u64> {
-        let mut bins = vec![0_u64; self.bins()];
-        let mut bin = 0;
-        for (cell, count) in counts.iter().take(self.cells()).enumerate() {
-            match self.kind {
-                Kind::Number => {
-                    while self.ends.get(bin).is_some_and(|end| usize::from(*end) <= cell) {
-                        bin += 1;
-                    }
-                }
-                Kind::Category => bin = cell,
-            }
-            if let Some(sum) = bins.get_mut(bin) {
-                *sum = sum.saturating_add(count);
+        match self.kind {
+            Kind::Category => counts.iter().take(self.bins()).collect(),
+            Kind::Number => {
+                let ends = self.ends.iter().map(|end| usize::from(*end)).chain([self.cells()]);
+                let mut from = 0;
+                ends.map(|end| counts.sum(std::mem::replace(&mut from, end), end)).collect()
             }
         }
-        bins
     }
 
     /// Puts the ends of the bins where the deciles of these counts are: the first cell at which a tenth, two tenths, … are reached

@@ -159,9 +159,8 @@ impl Model {
             if watch.pending() == 0 {
                 continue;
             }
-            let evidence = watch.evidence(ended, config);
+            let (evidence, day_p) = watch.evidence(ended, config);
             if watch.due(&evidence, config) || (ending && !standing.is_drift()) {
-                let day_p = watch.day_p(ended, config);
                 judged.push((feature, known, evidence, day_p));
             } else {
                 watch.wait();

@@ -100,17 +100,20 @@ impl Watch {
         self.open.iter().sum()
     }
 
-    /// What the current windows (the open one with them) say.
-    pub(super) fn evidence(&self, window: u64, config: &DriftConfig) -> Evidence {
+    /// What the current windows (the open one with them) say, and the p-value that days of the baseline ask for: 0 where they are not
+    /// known.
+    pub(super) fn evidence(&self, window: u64, config: &DriftConfig) -> (Evidence, f64) {
         let current = self.current();
         let Baseline { grid, counts, .. } = &self.baseline;
-        let bins: Vec<(u64, u64)> = self.baseline.bins_of(window, config).iter().copied().zip(grid.binned(&current)).collect();
+        let (before, now) = (self.baseline.bins_of(window, config), grid.binned(&current));
+        let bins: Vec<(u64, u64)> = before.iter().copied().zip(now.iter().copied()).collect();
         let distance = match (grid.kind(), config.seasonal) {
             (Kind::Category, _) => None,
             (Kind::Number, true) => Distance::of_counts(bins.iter().copied()),
             (Kind::Number, false) => Distance::of_counts(counts.iter().zip(current.iter()).take(grid.cells())),
         };
-        Evidence::new(grid.kind(), &bins, distance, (grid.odd(counts), grid.odd(&current)), EFFORT)
+        let evidence = Evidence::new(grid.kind(), &bins, distance, (grid.odd(counts), grid.odd(&current)), EFFORT);
+        (evidence, self.baseline.spread.map_or(0.0, |spread| spread.p(statistic(before, &now))))
     }
 
     /// The windows that are compared, the open one with them.
@@ -118,12 +121,6 @@ impl Watch {
         let mut current = self.open.clone();
         self.past.iter().for_each(|counts| current.merge(counts));
         current
-    }
-
-    /// The p-value that days of the baseline ask for; 0 where they are not known.
-    pub(super) fn day_p(&self, window: u64, config: &DriftConfig) -> f64 {
-        let Some(spread) = self.baseline.spread else { return 0.0 };
-        spread.p(statistic(self.baseline.bins_of(window, config), &self.baseline.grid.binned(&self.current())))
     }
 
     /// Are there enough values to say anything, or have enough windows been waited for?
@@ -165,10 +162,9 @@ impl Watch {
     }
 
     /// Bins and, behind them, odd values.
-    fn row(&self, counts: &Counts) -> Vec<u64> {
-        let mut row = self.baseline.grid.binned(counts);
-        row.push(self.baseline.grid.odd(counts).total());
-        row
+    fn row(&self, mut bins: Vec<u64>, counts: &Counts) -> Vec<u64> {
+        bins.push(self.baseline.grid.odd(counts).total());
+        bins
     }
 
     /// ln of the e-value now.
@@ -184,7 +180,8 @@ impl Watch {
     }
 
     fn urn(&self) -> Urn {
-        let (baseline, open) = (self.row(&self.baseline.counts), self.row(&self.open));
+        let Baseline { grid, bins, counts, .. } = &self.baseline;
+        let (baseline, open) = (self.row(bins.clone(), counts), self.row(grid.binned(&self.open), &self.open));
         let all = real(baseline.iter().sum()).max(1.0);
         let part = |bins: &[u64]| if bins.len() == baseline.len() { bins.to_vec() } else { vec![0; baseline.len()] };
         Urn {

@@ -13,6 +13,17 @@ const SMIRNOV_SUM_MAX: u64 = 1_000_000;
 /// P(Dₙ ≥ d) for the two-sided statistic of `n` values of a continuous distribution. 1 when `n` is 0: nothing was seen.
 #[must_use]
 pub fn survival(n: u64, d: f64) -> f64 {
+    beyond(n, d, |n, size, d| n <= 140 || (n <= 100_000 && size * d.powf(1.5) <= 1.4))
+}
+
+/// The same within 10⁻⁴, and a tenth of the time for some hundred values: the matrix gives way to the expansion from 32 values on.
+#[must_use]
+pub fn survival_fast(n: u64, d: f64) -> f64 {
+    beyond(n, d, |n, _, _| n < 32)
+}
+
+/// `by_matrix` says where the matrix is taken, and not the expansion.
+fn beyond(n: u64, d: f64, by_matrix: impl FnOnce(u64, f64, f64) -> bool) -> f64 {
     if n == 0 || d.is_nan() || d <= 0.0 {
         return 1.0;
     }
@@ -37,7 +48,7 @@ pub fn survival(n: u64, d: f64) -> f64 {
         // Miller 1956: both sides are hardly ever exceeded together.
         return if n > 140 && square >= 370.0 { 0.0 } else { (2.0 * smirnov(n, d)).min(1.0) };
     }
-    let below = if n <= 140 || (n <= 100_000 && size * d.powf(1.5) <= 1.4) { durbin(n, d) } else { pelz_good(n, d) };
+    let below = if by_matrix(n, size, d) { durbin(n, d) } else { pelz_good(n, d) };
     (1.0 - below).clamp(0.0, 1.0)
 }
 
@@ -305,6 +316,18 @@ mod tests {
         for &(n, d, p) in known {
             let found = survival(n, d);
             assert!((found - p).abs() <= 1e-9 * p.max(1e-300), "n {n} d {d}: {found:e}, scipy {p:e}");
+        }
+    }
+
+    #[test]
+    fn the_fast_one_is_as_near_as_it_says() {
+        for n in [1, 31, 32, 33, 50, 97, 140, 141, 500, 5_000, 100_000] {
+            for step in 1_u32..=400 {
+                // Where the p-value runs from 1 to nothing.
+                let d = f64::from(step) / 150.0 / real(n).sqrt();
+                let (exact, fast) = (survival(n, d), survival_fast(n, d));
+                assert!((fast - exact).abs() < 1e-4, "n {n} d {d}: {fast:e}, {exact:e}");
+            }
         }
     }
 

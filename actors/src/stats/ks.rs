@@ -98,11 +98,20 @@ impl Distance {
 
     /// The p-value from the one-sample distribution at the effective size, rounded to a whole number, as SciPy does.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn asymptotic(&self) -> f64 {
+        kolmogorov::survival(self.effective(), self.d())
+    }
+
+    /// The same within 10⁻⁴, quickly.
+    #[must_use]
+    pub fn asymptotic_fast(&self) -> f64 {
+        kolmogorov::survival_fast(self.effective(), self.d())
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn effective(&self) -> u64 {
         let (n, m) = (real(self.n.max(self.m)), real(self.n.min(self.m)));
-        let effective = (n * m / (n + m)).round_ties_even();
-        kolmogorov::survival(effective as u64, self.d())
+        (n * m / (n + m)).round_ties_even() as u64
     }
 }
 
