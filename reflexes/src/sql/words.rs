@@ -292,9 +292,11 @@ impl Lexer<'_> {
             Dialect::Mysql | Dialect::Sqlite => true,
             Dialect::Postgresql | Dialect::Generic => false,
         };
+        // Without quotes the statement's first word would be its verb.
+        let bare = self.begun && is_bare(content, folds);
         self.begin_without_verb();
         self.space();
-        if is_bare(content, folds) && self.keyword_at(start, content.len()) == Keyword::Name {
+        if bare && self.keyword_at(start, content.len()) == Keyword::Name {
             self.output.folded(content);
         } else {
             let mark = if self.dialect == Dialect::Postgresql && open == b'"' { b'"' } else { b'`' };
