@@ -87,6 +87,35 @@ fn a_summary_is_cut_between_words() {
 }
 
 #[test]
+fn values_are_no_names_wherever_a_comma_stands_before_them() {
+    let statements = [
+        "SELECT * FROM a JOIN b ON a.tags && ARRAY['x','value_x'] WHERE b.id = 3",
+        "SELECT * FROM a JOIN b ON a.tags && ARRAY[x, 'value_x', \"value_x\"]",
+        "SELECT * FROM a ARRAY JOIN ['x', 'value_x'] AS v, [x, 'value_x'] AS w",
+        "MERGE INTO t USING s ON t.a = ARRAY['aa','value_x'] WHEN MATCHED THEN DELETE",
+        "SELECT * FROM a JOIN b ON a.x = 'y', 'value_x', \"value_x\"",
+        "DELETE FROM a USING b WHERE a.x = ANY (ARRAY['y', 'value_x'])",
+        "UPDATE a JOIN b ON a.x IN ('y', 'value_x') SET a.y = ['x', 'value_x'], a.z = \"value_x\"",
+        "SELECT * FROM f('x', 'value_x') JOIN LATERAL g(['x', 'value_x']) ON true, 'value_x'",
+    ];
+    for statement in statements {
+        for dialect in [Dialect::Generic, Dialect::Postgresql, Dialect::Mysql, Dialect::Sqlite] {
+            for end in 0..=statement.len() {
+                let seen = summary(&statement[..end], dialect);
+                // To PostgreSQL and SQLite, what stands in double quotes is a name.
+                let names = matches!(dialect, Dialect::Postgresql | Dialect::Sqlite) && seen.contains("\"value_x\"");
+                assert!(names || !seen.contains("valu"), "{dialect}: {} of {}", seen, &statement[..end]);
+            }
+        }
+    }
+    for account in ["CREATE USER \"value_x\"@\"h\"", "ALTER USER \"value_x\"@'h' ACCOUNT LOCK", "DROP USER \"value_x\"@\"h\""] {
+        for dialect in [Dialect::Generic, Dialect::Mysql] {
+            assert!(!summary(account, dialect).contains("valu"), "{account}");
+        }
+    }
+}
+
+#[test]
 fn a_cut_statement_has_a_summary_without_its_values() {
     let statement = "INSERT INTO t (a) SELECT 'value_x', $$value_x$$ FROM u WHERE b = \"value_x\" AND c = E'\\'value_x'";
     for end in 0..=statement.len() {

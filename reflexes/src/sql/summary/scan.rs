@@ -13,6 +13,8 @@ pub(super) enum Token {
     /// A string, which names a table in a few dialects.
     String(usize, usize),
     Open,
+    /// `[` of an array or an index.
+    OpenSquare,
     Close,
     Comma,
     Semicolon,
@@ -65,6 +67,13 @@ impl<'s> Scan<'s> {
         }
     }
 
+    /// Is what stands in square brackets one name? A list of values is none.
+    fn is_bracketed_name(&self) -> bool {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let stop = rest.iter().find(|byte| matches!(byte, b']' | b',' | b'\'' | b'"' | b'[' | b'(' | b'\n'));
+        stop == Some(&b']')
+    }
+
     /// A quoted token from here on; one that never ends is nothing that may be shown.
     fn quoted(&mut self, close: u8, backslash: Backslash, token: fn(usize, usize) -> Token) -> Token {
         let start = self.at;
@@ -112,7 +121,8 @@ impl Iterator for Scan<'_> {
             Class::BracketOpen
                 if bytes::begins_word(peek(self.text, start + 1))
                     && !bytes::is_word(peek(self.text, start.wrapping_sub(1)))
-                    && matches!(self.dialect, Dialect::Generic | Dialect::Sqlite) =>
+                    && matches!(self.dialect, Dialect::Generic | Dialect::Sqlite)
+                    && self.is_bracketed_name() =>
             {
                 self.at = start;
                 self.quoted(b']', Backslash::Ordinary, Token::Quoted)
@@ -134,8 +144,10 @@ impl Iterator for Scan<'_> {
                 self.at = bytes::word_end(self.text, start + 1);
                 Token::Word(start, self.at)
             }
+            // The commas inside of either are no commas of the statement.
             Class::Open => Token::Open,
-            Class::Close => Token::Close,
+            Class::BracketOpen => Token::OpenSquare,
+            Class::Close | Class::BracketClose => Token::Close,
             Class::Comma => Token::Comma,
             Class::Semicolon => Token::Semicolon,
             Class::Dot => Token::Dot,

@@ -39,6 +39,8 @@ struct Frame {
     reads: bool,
     /// Tables are being listed, so that a comma is followed by one more.
     lists: bool,
+    /// A condition was begun since: what is quoted in a way that a literal may be is none of the tables any more.
+    condition: bool,
 }
 
 struct Reader<'s> {
@@ -108,10 +110,14 @@ impl<'s> Reader<'s> {
                     before = word;
                     continue;
                 }
-                Token::Quoted(start, end) => self.name(start, end, &mut scan),
+                Token::Quoted(start, end) if self.is_name(start, scan.dialect) => self.name(start, end, &mut scan),
                 // Only where `SELECT` lists its tables may a string be a name.
-                Token::String(start, end) if self.frame.lists && self.frame.reads => self.name(start, end, &mut scan),
-                Token::Open => self.open(),
+                Token::String(start, end) if self.frame.lists && self.frame.reads && !self.frame.condition => {
+                    self.name(start, end, &mut scan);
+                }
+                // `FROM (a JOIN b)` lists tables in brackets; any other bracket begins anew.
+                Token::Open => self.open(self.wanted == Wanted::Table && self.frame.lists),
+                Token::OpenSquare => self.open(false),
                 Token::Close => self.close(),
                 Token::Comma if self.frame.lists => self.wanted = Wanted::Table,
                 Token::Semicolon => {
@@ -134,21 +140,26 @@ impl<'s> Reader<'s> {
                         scan.next();
                     }
                 }
-                Token::Comma | Token::Other | Token::String(..) => self.wanted = Wanted::Nothing,
+                Token::Comma | Token::Other | Token::Quoted(..) | Token::String(..) => self.wanted = Wanted::Nothing,
             }
             before.clear();
         }
     }
 
-    fn open(&mut self) {
+    /// May what is quoted be a name here? `"…"` is a string to MySQL, and perhaps to a database that nobody has named.
+    fn is_name(&self, start: usize, dialect: Dialect) -> bool {
+        let marks = self.statement.as_bytes().get(start) == Some(&b'"');
+        let ambiguous = marks && matches!(dialect, Dialect::Mysql | Dialect::Generic);
+        !ambiguous || self.wanted == Wanted::Table && !self.frame.condition
+    }
+
+    fn open(&mut self, joins: bool) {
         if self.frames.len() >= DEPTH_MAX {
             self.beyond += 1;
             return;
         }
         self.frames.push(self.frame);
-        // `FROM (a JOIN b)` lists tables in brackets; any other bracket begins anew.
-        let joins = self.wanted == Wanted::Table && self.frame.lists;
-        self.frame = Frame { reads: joins, lists: joins };
+        self.frame = Frame { reads: joins, lists: joins, condition: false };
         if !joins {
             self.wanted = Wanted::Nothing;
         }
@@ -209,23 +220,27 @@ impl<'s> Reader<'s> {
                 if !std::mem::take(&mut self.continues) {
                     self.push(start, end, Kind::Operation);
                 }
-                self.frame = Frame { reads: true, lists: false };
+                self.frame = Frame { reads: true, ..Frame::default() };
                 self.wanted = Wanted::Nothing;
             }
             "insert" | "update" | "delete" | "merge" | "replace" if !called && !is_clause(before) => {
                 self.operation(word, start, end);
             }
             "from" if self.frame.reads && before != "distinct" => {
-                self.frame.lists = true;
+                self.frame = Frame { lists: true, condition: false, ..self.frame };
                 self.wanted = Wanted::Table;
             }
-            "join" | "straight_join" | "apply" if self.frame.reads => self.wanted = Wanted::Table,
+            "join" | "straight_join" | "apply" if self.frame.reads => {
+                self.frame.condition = false;
+                self.wanted = Wanted::Table;
+            }
             "into" if self.frame.reads => self.wanted = Wanted::Table,
             "using" if self.using_names && !called => {
                 self.frame.lists = true;
                 self.wanted = Wanted::Table;
             }
             "on" => {
+                self.frame.condition = !self.on_names;
                 self.wanted = if std::mem::take(&mut self.on_names) { Wanted::Table } else { Wanted::Nothing };
             }
             "where" | "group" | "order" | "having" | "limit" | "set" | "values" | "value" | "window" | "returning" | "for" | "fetch"
@@ -289,7 +304,7 @@ impl<'s> Reader<'s> {
             }
             "select" => {
                 self.push(start, end, Kind::Operation);
-                self.frame = Frame { reads: true, lists: false };
+                self.frame = Frame { reads: true, ..Frame::default() };
             }
             "insert" | "update" | "delete" | "merge" | "replace" => self.operation(word, start, end),
             "call" | "exec" | "execute" => {
@@ -307,7 +322,7 @@ impl<'s> Reader<'s> {
     fn operation(&mut self, word: &str, start: usize, end: usize) {
         self.push(start, end, Kind::Operation);
         self.continues = false;
-        self.frame = Frame { reads: true, lists: word == "update" || word == "delete" };
+        self.frame = Frame { reads: true, lists: word == "update" || word == "delete", condition: false };
         self.using_names = word == "delete" || word == "merge";
         self.wanted = Wanted::Table;
     }
