@@ -41,14 +41,15 @@ pub(super) fn role(normal: &str, verb: Verb, shape: Shape) -> Role {
         }
         _ => {}
     }
-    if shape.has_offset() {
+    let clauses = Clauses::read(normal);
+    // Object mappers write `OFFSET ?` also where they ask for one row.
+    if shape.has_offset() && !clauses.asks_for_one() {
         return Role::Page;
     }
-    let clauses = Clauses::read(normal);
     if clauses.is_batch() {
         return Role::Batch;
     }
-    if kind == StatementKind::Select && clauses.is_page(shape.has_limit()) {
+    if kind == StatementKind::Select && !shape.has_offset() && clauses.is_page(shape.has_limit()) {
         return Role::Page;
     }
     Role::Data
@@ -119,6 +120,8 @@ struct Clauses<'a> {
     above: Vec<&'a str>,
     /// Columns with `< ?` or `<= ?`.
     below: Vec<&'a str>,
+    /// Those of them with `>= ?` or `<= ?`.
+    reached: Vec<&'a str>,
     /// Columns with `between ? and ?`.
     between: Vec<&'a str>,
     /// `(a, b) > (?)`.
@@ -154,8 +157,13 @@ impl<'a> Clauses<'a> {
                 {
                     clauses.listed.push(last_name(at(index - 1)));
                 }
-                ">" | ">=" if at(index + 1) == "?" && index > 0 => clauses.above.push(last_name(at(index - 1))),
-                "<" | "<=" if at(index + 1) == "?" && index > 0 => clauses.below.push(last_name(at(index - 1))),
+                operator @ (">" | ">=" | "<" | "<=") if at(index + 1) == "?" && index > 0 => {
+                    let column = last_name(at(index - 1));
+                    if operator.starts_with('>') { &mut clauses.above } else { &mut clauses.below }.push(column);
+                    if operator.ends_with('=') {
+                        clauses.reached.push(column);
+                    }
+                }
                 ">" | "<" if index > 0 && at(index - 1) == ")" && at(index + 1) == "(" => clauses.rows_compared = true,
                 "between" if index > 0 => clauses.between.push(last_name(at(index - 1))),
                 _ => {}
@@ -172,6 +180,11 @@ impl<'a> Clauses<'a> {
                 || (self.listed.iter().any(|column| is_key(column)) && self.equal.iter().all(|column| !is_key(column) || is_scope(column))))
     }
 
+    /// A row by its own key: there is nothing to walk through.
+    fn asks_for_one(&self) -> bool {
+        self.equal.iter().any(|column| is_own_key(column))
+    }
+
     /// A walk by key: `id > ? order by id limit ?`, `(a, b) > (?) order by a, b limit ?`, or slices `id between ? and ?`.
     fn is_page(&self, limited: bool) -> bool {
         let scoped = self.equal.iter().all(|column| !is_key(column) || is_scope(column));
@@ -184,6 +197,8 @@ impl<'a> Clauses<'a> {
             return false;
         }
         match self.order {
+            // What was valid at a time, of one of many: a walk would not see its last row again.
+            Some((column, _)) if !scoped && self.reached.contains(&column) => false,
             Some((column, descending)) => self.rows_compared || if descending { &self.below } else { &self.above }.contains(&column),
             None => self.equal.is_empty() && self.above.iter().chain(&self.below).any(|column| is_key(column)),
         }
@@ -195,10 +210,15 @@ fn last_name(token: &str) -> &str {
     token.rsplit('.').next().unwrap_or(token).trim_matches(|c| matches!(c, '"' | '`' | '[' | ']'))
 }
 
+/// Does the name of a column say that it holds the keys of its own table?
+fn is_own_key(column: &str) -> bool {
+    ["id", "uuid", "guid", "pk", "key", "sku", "slug", "uid", "oid"].iter().any(|name| column.eq_ignore_ascii_case(name))
+}
+
 /// Does the name of a column say that it holds keys?
 fn is_key(column: &str) -> bool {
     let lower = column.to_ascii_lowercase();
-    ["id", "uuid", "guid", "pk", "key", "sku", "slug", "uid", "oid"].contains(&lower.as_str())
+    is_own_key(column)
         || ["_id", "_uuid", "_guid", "_pk", "_key", "_no", "_uid"].iter().any(|end| lower.ends_with(end))
         || column.ends_with("Id")
 }

@@ -28,6 +28,8 @@ fn questions_of_a_loop_are_data() {
         "SELECT * FROM a WHERE id IN (SELECT a_id FROM b WHERE c_id = $1)",
         "SELECT * FROM events WHERE device_id = $1 AND at BETWEEN $2 AND $3",
         "SELECT * FROM prices WHERE sku = $1 AND valid_from <= now() ORDER BY valid_from DESC LIMIT 1",
+        "SELECT * FROM prices WHERE product_id = $1 AND valid_from <= $2 ORDER BY valid_from DESC LIMIT 1",
+        "SELECT b.id FROM b WHERE (b.id = $1 AND 1=1) LIMIT $2 OFFSET $3",
         "INSERT INTO audit (a, b) VALUES ($1, $2)",
         "INSERT INTO t (id, n) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET n = 3",
         "UPDATE jobs SET state = $1 WHERE id = $2",
@@ -46,6 +48,8 @@ fn questions_of_a_loop_are_data() {
         Data         select * from a where id in (select a_id from b where c_id = ?)
         Data         select * from events where device_id = ? and at between ? and ?
         Data         select * from prices where sku = ? and valid_from <= now() order by valid_from desc limit ?
+        Data         select * from prices where product_id = ? and valid_from <= ? order by valid_from desc limit ?
+        Data         select b.id from b where (b.id = ? and ? = ?) limit ? offset ?
         Data         insert into audit(a, b) values (?)
         Data         insert into t(id, n) values (?) on conflict(id) do update set n = ?
         Data         update jobs set state = ? where id = ?
@@ -60,6 +64,9 @@ fn questions_of_a_loop_are_data() {
 fn pages_batches_and_housekeeping_are_not() {
     let statements = [
         "SELECT * FROM items ORDER BY id LIMIT 100 OFFSET 200",
+        "SELECT * FROM items WHERE order_id = 7 ORDER BY id LIMIT 100 OFFSET 200",
+        "SELECT * FROM items WHERE user_id = $1 AND created_at < $2 ORDER BY created_at DESC LIMIT 50",
+        "SELECT * FROM items WHERE created_at <= $1 ORDER BY created_at DESC LIMIT 50",
         "SELECT * FROM items WHERE id > 100 ORDER BY id ASC LIMIT 1000",
         "SELECT * FROM items WHERE tenant_id = 5 AND id > 100 ORDER BY items.id LIMIT 1000",
         "SELECT * FROM items WHERE (created_at, id) < ($1, $2) ORDER BY created_at DESC, id DESC LIMIT 50",
@@ -98,6 +105,9 @@ fn pages_batches_and_housekeeping_are_not() {
     ];
     expect![[r#"
         Page         select * from items order by id limit ? offset ?
+        Page         select * from items where order_id = ? order by id limit ? offset ?
+        Page         select * from items where user_id = ? and created_at < ? order by created_at desc limit ?
+        Page         select * from items where created_at <= ? order by created_at desc limit ?
         Page         select * from items where id > ? order by id limit ?
         Page         select * from items where tenant_id = ? and id > ? order by items.id limit ?
         Page         select * from items where (created_at, id) < (?, ?) order by created_at desc, id desc limit ?
