@@ -39,6 +39,10 @@ impl Odd {
     pub const fn total(&self) -> u64 {
         self.missing + self.nan + self.negative_infinity + self.positive_infinity + self.unseen
     }
+
+    const fn kinds(&self) -> [u64; 5] {
+        [self.missing, self.nan, self.negative_infinity, self.positive_infinity, self.unseen]
+    }
 }
 
 /// The Kolmogorov–Smirnov part.
@@ -59,6 +63,9 @@ pub struct Psi {
     pub value: f64,
     /// `value` less what it is on average without drift, (B − 1)(1/N + 1/M).
     pub adjusted: f64,
+    /// The same over bins in which a value that is a tenth of the baseline or more stands alone: what shows a fall from the largest value.
+    /// It is `adjusted` where there is none.
+    pub apart: f64,
     /// P(PSI ≥ value) without drift.
     pub p: f64,
     /// How many bins.
@@ -76,15 +83,36 @@ pub struct ChiSquare {
     pub p: f64,
 }
 
-/// The part of values that are none of the kind.
+/// The part of values that are none of the kind. Each of the five ways to be none is looked at for itself and with the others.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct OddShare {
     /// Their share in the baseline.
     pub baseline: f64,
     /// Their share now.
     pub current: f64,
-    /// The chance that the share grew so much by luck.
+    /// By how much the share of one of them, or of all together, grew: 0 where none did.
+    pub grew: f64,
+    /// The chance that a share grew or fell so much by luck.
     pub p: f64,
+}
+
+impl OddShare {
+    fn new((before, n): (Odd, u64), (now, m): (Odd, u64)) -> OddShare {
+        let share = |odd: u64, all: u64| if all == 0 { 0.0 } else { crate::stats::real(odd) / crate::stats::real(all) };
+        let kinds = before.kinds().into_iter().zip(now.kinds()).filter(|(a, b)| a + b > 0);
+        let mut pairs: Vec<(u64, u64)> = kinds.collect();
+        // Of one kind, all together are the same again.
+        if pairs.len() > 1 {
+            pairs.push((before.total(), now.total()));
+        }
+        let tests = crate::stats::real(2 * pairs.len() as u64);
+        let (mut grew, mut p) = (0.0_f64, 1.0_f64);
+        for (a, b) in pairs {
+            grew = grew.max(share(b, m) - share(a, n));
+            p = p.min(counts::grew(a, n, b, m)).min(counts::grew(b, m, a, n));
+        }
+        OddShare { baseline: share(before.total(), n), current: share(now.total(), m), grew, p: (p * tests.max(1.0)).min(1.0) }
+    }
 }
 
 /// What two samples say.
@@ -131,18 +159,29 @@ impl Effort {
 }
 
 impl Evidence {
-    /// Of bins of counts (baseline, now), the distance of the distribution functions where there is one, and what was odd.
+    /// Of bins of counts (baseline, now), those in which heavy values stand alone if they are others, the distance of the distribution
+    /// functions where there is one, and what was odd.
     #[must_use]
-    pub fn new(kind: Kind, bins: &[(u64, u64)], distance: Option<Distance>, odd: (Odd, Odd), effort: Effort) -> Evidence {
+    pub fn new(
+        kind: Kind,
+        bins: &[(u64, u64)],
+        apart: Option<&[(u64, u64)]>,
+        distance: Option<Distance>,
+        odd: (Odd, Odd),
+        effort: Effort,
+    ) -> Evidence {
         let used = bins.iter().fold((0, 0), |(n, m), (a, b)| (n + a, m + b));
         let totals = (used.0 + odd.0.total(), used.1 + odd.1.total());
         let both = used.0 > 0 && used.1 > 0;
+        let apart_bins = apart.map_or(bins.len(), <[_]>::len);
         let psi = both.then(|| {
             let value = psi::half_count(bins.iter().copied());
             let p = psi::null(bins, value, effort.draws, effort.seed).p;
-            Psi { value, adjusted: value - psi::expected(bins.len(), used.0, used.1), p, bins: bins.len() }
+            let adjusted = |value: f64, bins: usize| value - psi::expected(bins, used.0, used.1);
+            let apart = apart.map_or(value, |apart| psi::half_count(apart.iter().copied()));
+            let adjusted = (adjusted(value, bins.len()), adjusted(apart, apart_bins));
+            Psi { value, adjusted: adjusted.0, apart: adjusted.1, p, bins: bins.len() }
         });
-        let share = |odd: u64, all: u64| if all == 0 { 0.0 } else { crate::stats::real(odd) / crate::stats::real(all) };
         Evidence {
             kind,
             n_baseline: totals.0,
@@ -151,11 +190,7 @@ impl Evidence {
             ks: distance.map(|distance| ks(distance, effort)),
             psi,
             chi2: chi2::test(bins.iter().copied()).map(|t| ChiSquare { statistic: t.statistic, dof: t.dof, p: t.p }),
-            odd: OddShare {
-                baseline: share(odd.0.total(), totals.0),
-                current: share(odd.1.total(), totals.1),
-                p: counts::grew(odd.0.total(), totals.0, odd.1.total(), totals.1),
-            },
+            odd: OddShare::new((odd.0, totals.0), (odd.1, totals.1)),
         }
     }
 
@@ -170,6 +205,12 @@ impl Evidence {
         };
         let index = self.psi.map_or(1.0, |psi| psi.p);
         (shape / 0.45).min(index / 0.45).min(self.odd.p / 0.1).min(1.0)
+    }
+
+    /// How large the change is: the adjusted PSI, with heavy values apart where that shows more.
+    #[must_use]
+    pub fn effect(&self) -> f64 {
+        self.psi.map_or(0.0, |psi| psi.adjusted.max(psi.apart))
     }
 
     /// What PSI would be on average without drift.
@@ -236,17 +277,20 @@ pub fn compare(kind: Kind, baseline: &mut Sample, current: &mut Sample, effort: 
             baseline.numbers.sort_unstable_by(f64::total_cmp);
             current.numbers.sort_unstable_by(f64::total_cmp);
             let edges = psi::edges(&baseline.numbers, psi::TEXTBOOK_BINS);
-            let count = |sample: &Sample| psi::count(sample.numbers.iter().copied(), &edges);
-            let bins: Vec<(u64, u64)> = count(baseline).into_iter().zip(count(current)).collect();
+            let count = |sample: &Sample, edges: &[f64]| psi::count(sample.numbers.iter().copied(), edges);
+            let bins: Vec<(u64, u64)> = count(baseline, &edges).into_iter().zip(count(current, &edges)).collect();
+            let apart = psi::edges_apart(&baseline.numbers, psi::TEXTBOOK_BINS);
+            let apart: Option<Vec<(u64, u64)>> =
+                (apart.len() > edges.len()).then(|| count(baseline, &apart).into_iter().zip(count(current, &apart)).collect());
             let distance = Distance::of_sorted(&baseline.numbers, &current.numbers);
             let odd = |sample: &Sample| Odd { unseen: sample.levels.values().sum(), ..sample.odd };
-            Evidence::new(kind, &bins, distance, (odd(baseline), odd(current)), effort)
+            Evidence::new(kind, &bins, apart.as_deref(), distance, (odd(baseline), odd(current)), effort)
         }
         Kind::Category => {
             let levels: std::collections::BTreeSet<&String> = baseline.levels.keys().chain(current.levels.keys()).collect();
             let of = |sample: &Sample, level: &String| sample.levels.get(level).copied().unwrap_or(0);
             let bins: Vec<(u64, u64)> = levels.iter().map(|level| (of(baseline, level), of(current, level))).collect();
-            Evidence::new(kind, &bins, None, (baseline.odd, current.odd), effort)
+            Evidence::new(kind, &bins, None, None, (baseline.odd, current.odd), effort)
         }
     }
 }
@@ -299,6 +343,54 @@ mod tests {
             near(ks.d, of("statistic"), 1e-12);
             near(ks.p, of("pvalue"), 1e-9 * of("pvalue"));
             near(found.psi.unwrap().value, wanted("/quantile10/psi_halfcount").unwrap(), 1e-9);
+        }
+    }
+
+    /// What the guarded rule says of one feature.
+    fn verdict(a: &[(f64, usize)], b: &[(f64, usize)]) -> (Evidence, crate::drift::Verdict) {
+        let sample = |values: &[(f64, usize)]| {
+            let mut sample = Sample::default();
+            values.iter().for_each(|(value, times)| (0..*times).for_each(|_| sample.number(*value)));
+            sample
+        };
+        let found = compare(Kind::Number, &mut sample(a), &mut sample(b), Effort::FULL);
+        let config = crate::drift::DriftConfig::default();
+        let verdict = crate::drift::judge(&config, std::slice::from_ref(&found), None, config.look_q())[0];
+        (found, verdict)
+    }
+
+    #[test]
+    fn a_fall_from_a_heavy_value_is_as_large_as_a_rise() {
+        use crate::drift::Verdict::{None, Significant};
+        let cases: [(&[(f64, usize)], &[(f64, usize)], _); 8] = [
+            (&[(100.0, 1000)], &[(0.0, 1000)], Significant),
+            (&[(100.0, 1000)], &[(200.0, 1000)], Significant),
+            (&[(1.0, 950), (0.0, 50)], &[(1.0, 500), (0.0, 500)], Significant),
+            (&[(1.0, 50), (0.0, 950)], &[(1.0, 500), (0.0, 500)], Significant),
+            (&[(2.0, 500)], &[(1.0, 250), (2.0, 250)], Significant),
+            (&[(0.0, 910), (-1.0, 45), (1.0, 45)], &[(0.0, 500), (-1.0, 455), (1.0, 45)], Significant),
+            (&[(1.0, 950), (0.0, 50)], &[(1.0, 950), (0.0, 50)], None),
+            (&[(100.0, 1000)], &[(100.0, 1000)], None),
+        ];
+        for (a, b, wanted) in cases {
+            let (found, verdict) = verdict(a, b);
+            assert_eq!(verdict, wanted, "{a:?} {b:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn odd_values_are_told_from_each_other_and_missed_when_they_are_gone() {
+        use crate::drift::Verdict::{Critical, None, Significant};
+        let whole: Vec<(f64, usize)> = (0..50).map(|n| (f64::from(n), 18)).collect();
+        let with = |odd: &[(f64, usize)]| [&whole, odd].concat();
+        for (a, b, wanted) in [
+            (&with(&[(f64::NAN, 900)]), &with(&[]), Significant),
+            (&with(&[]), &with(&[(f64::NAN, 900)]), Critical),
+            (&with(&[(f64::NAN, 100)]), &with(&[(f64::INFINITY, 100)]), Critical),
+            (&with(&[(f64::NAN, 100)]), &with(&[(f64::NAN, 110)]), None),
+        ] {
+            let (found, verdict) = verdict(a, b);
+            assert_eq!(verdict, wanted, "{found:?}");
         }
     }
 

@@ -321,7 +321,7 @@ fn finding(
     let of = |name: &str| numbers.iter().find(|(known, _)| *known == name).and_then(|(_, value)| value.as_f64());
     let size = of("psi").or(of("psi_adjusted")).unwrap_or_default();
     let odd = of("odd_current").unwrap_or_default() - of("odd_baseline").unwrap_or_default();
-    let what = if odd >= config.odd_jump {
+    let what = if odd.abs() >= config.odd_jump {
         format!(
             "{:.0} % of {feature} is missing or unknown, {:.0} % before",
             100.0 * of("odd_current").unwrap_or_default(),

@@ -88,12 +88,16 @@ fn compatible(config: &DriftConfig, evidence: &Evidence) -> Verdict {
 fn guarded(config: &DriftConfig, evidence: &Evidence, found: bool, q: f64) -> Verdict {
     let (n, m) = evidence.used;
     let enough = n.min(m) >= config.min_samples && evidence.noise() <= config.moderate;
-    if found && evidence.odd.p / 0.1 <= q && evidence.odd.current - evidence.odd.baseline >= config.odd_jump {
+    let odd = found && evidence.odd.p / 0.1 <= q;
+    if odd && evidence.odd.grew >= config.odd_jump {
         return Verdict::Critical;
     }
-    let effect = evidence.psi.map_or(0.0, |psi| psi.adjusted);
+    // Nothing is lost where values are missing no more; but the model was made for what is no longer so.
+    if odd && evidence.odd.baseline - evidence.odd.current >= config.odd_jump {
+        return Verdict::Significant;
+    }
     match found {
-        true if evidence.psi.is_some() => size(config, effect),
+        true if evidence.psi.is_some() => size(config, evidence.effect()),
         _ if enough => Verdict::None,
         _ => Verdict::Insufficient,
     }

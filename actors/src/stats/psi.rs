@@ -33,6 +33,30 @@ pub fn edges(sorted: &[f64], bins: u32) -> Vec<f64> {
     edges
 }
 
+/// The same edges and, below each that is the value of a tenth or more, one more: a heavy value has a bin of its own, or a fall from it
+/// would be none.
+#[must_use]
+pub fn edges_apart(sorted: &[f64], bins: u32) -> Vec<f64> {
+    let textbook = edges(sorted, bins);
+    let (mut apart, mut last) = (Vec::with_capacity(textbook.len()), 0);
+    for edge in textbook {
+        let (before, until) = (sorted.partition_point(|x| *x < edge), sorted.partition_point(|x| *x <= edge));
+        // Between two heavy neighbours there is nothing to tell them from.
+        if is_heavy((until - before) as u64, sorted.len() as u64) && (apart.is_empty() || before > last) {
+            apart.push(edge.next_down());
+        }
+        apart.push(edge);
+        last = until;
+    }
+    apart
+}
+
+/// Is one value so many of all that it could fill a bin of the textbook alone?
+#[must_use]
+pub fn is_heavy(count: u64, all: u64) -> bool {
+    count > 0 && count >= all.div_ceil(u64::from(TEXTBOOK_BINS))
+}
+
 /// How many values fall into each bin (e₍ᵢ₋₁₎, eᵢ], the first and the last open: one count more than there are edges.
 #[must_use]
 pub fn count(values: impl IntoIterator<Item = f64>, edges: &[f64]) -> Vec<u64> {
