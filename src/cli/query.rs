@@ -40,7 +40,11 @@ pub fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, CliError> {
     if path == Path::new("-") {
         return Ok(BufReader::new(Box::new(std::io::stdin())));
     }
-    let file = File::open(path).map_err(|why| CliError::new(format!("{} cannot be read", path.display())).because(why))?;
+    let failed = |why: std::io::Error| CliError::new(format!("{} cannot be read", path.display())).because(why);
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
     Ok(BufReader::with_capacity(256 * 1024, Box::new(file)))
 }
 

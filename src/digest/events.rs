@@ -182,7 +182,7 @@ fn report(mut reading: Reading) -> (DigestReport, Vec<Alert>) {
         errors: queries.iter().map(|query| query.row.errors).sum(),
         shapes: view.totals.shapes,
         other_calls: view.totals.other_calls,
-        total_ms: (queries.iter().map(|query| query.row.total_ms).sum::<f64>() * 1_000.0).round() / 1_000.0,
+        total_ms: (queries.iter().fold(0.0, |sum, query| sum + query.row.total_ms) * 1_000.0).round() / 1_000.0,
         from_ms: reading.from_ms,
         until_ms: reading.until_ms,
         broken: reading.broken,

@@ -195,16 +195,17 @@ impl Tables {
     }
 
     /// The places of the value in bytes and of the count that belongs to it, among the values of a sample.
-    fn columns(&self) -> (usize, Option<usize>) {
+    fn columns(&self) -> Result<(usize, Option<usize>), &'static str> {
         let name = |place: usize| self.text(self.sample_types[place].0);
         let bytes: Vec<usize> = (0..self.sample_types.len()).filter(|place| self.text(self.sample_types[*place].1) == "bytes").collect();
         let called = |wanted: &str| bytes.iter().copied().find(|place| name(*place) == wanted);
         let default = bytes.iter().copied().find(|place| self.default_type != 0 && self.sample_types[*place].0 == self.default_type);
-        let value = default.or_else(|| called("inuse_space")).or_else(|| called("space")).or(bytes.first().copied()).unwrap_or(0);
+        let value = default.or_else(|| called("inuse_space")).or_else(|| called("space")).or(bytes.first().copied());
+        let value = value.ok_or("none of its values is in bytes: a profile of something else than the heap")?;
         let stem = name(value).strip_suffix("space").or(name(value).strip_suffix("bytes"));
         let objects = stem.map(|stem| format!("{stem}objects"));
         let count = (0..self.sample_types.len()).find(|place| *place != value && Some(name(*place)) == objects.as_deref());
-        (value, count)
+        Ok((value, count))
     }
 
     fn profile(&self) -> Result<Profile, &'static str> {
@@ -213,7 +214,7 @@ impl Tables {
         if names.any(|name| usize::try_from(name).is_ok_and(|name| name >= self.strings.len())) {
             return Err("a name is not among the strings; it may be cut off");
         }
-        let (value, count) = self.columns();
+        let (value, count) = self.columns()?;
         let types = self.sample_types.len();
         let mut names: HashMap<(u64, Option<u64>), usize> = HashMap::new();
         let mut entries: Vec<(String, Entry)> = Vec::new();

@@ -40,6 +40,7 @@ use super::shapes::cut;
 use super::stats::Stats;
 use homeostat_reflexes::sql::{Dialect, Fingerprint, Normaliser, Verb};
 use homeostat_schemas::UnixMs;
+use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// How many statement texts are remembered, so that a text that comes again is not read again.
@@ -161,7 +162,8 @@ impl Digest {
     /// [`Seams`], in the order of the blocks.
     pub fn block(&mut self, block: &[u8]) -> Seam {
         let mut seam = Seam::default();
-        let text = String::from_utf8_lossy(block);
+        // Most logs are UTF-8 throughout, and that is found out many times faster than where one is not.
+        let text = std::str::from_utf8(block).map_or_else(|_| String::from_utf8_lossy(block), Cow::Borrowed);
         match self.format {
             LogFormat::PostgresqlStderr => stderr::read(&text, self, &mut seam),
             LogFormat::PostgresqlCsv => csv::read(&text, self, &mut seam),
