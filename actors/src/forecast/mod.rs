@@ -31,6 +31,7 @@ mod linear;
 mod member;
 mod mstl;
 mod naive;
+mod outliers;
 mod period;
 mod portfolio;
 mod rls;

@@ -8,6 +8,8 @@ use super::theta::slope;
 const RISE: f64 = 0.2;
 /// The same where nobody would expect the period.
 const RISE_UNEXPECTED: f64 = 0.4;
+/// How much more of it there must be from change to change: of noise, neighbouring changes have an autocorrelation of −½.
+const CHANGES_RISE: f64 = 0.6;
 /// By how much a week must be more alike than six and eight days.
 const WEEK_RISE: f64 = 0.03;
 /// Longest lag of the search for a peak where no step is known.
@@ -22,37 +24,49 @@ const DAY: u64 = 24 * HOUR;
 /// is known.
 pub(crate) fn detect(values: &[f64], step_ms: Option<u64>) -> Vec<usize> {
     let values = &values[values.len().saturating_sub(LOOK_MAX)..];
-    let Some(acf) = Acf::of(values) else { return Vec::new() };
-    match step_ms.filter(|step| *step > 0) {
-        Some(step) if step <= DAY => {
-            let steps = |span: u64| usize::try_from(span / step).ok().filter(|m| *m >= 2 && span.is_multiple_of(step));
-            let day = steps(DAY).filter(|m| acf.rises(*m, RISE));
-            let week = steps(7 * DAY).filter(|m| match steps(DAY) {
-                Some(day) if day >= 2 => acf.beats_neighbours(*m, day),
-                _ => acf.rises(*m, RISE),
-            });
-            let mut found: Vec<usize> = day.into_iter().chain(week).collect();
-            // Minutes may have a beat within the hour (jobs, scrapes).
-            if found.is_empty() {
-                found.extend(steps(HOUR).filter(|m| acf.rises(*m, RISE_UNEXPECTED)));
-            }
-            if found.is_empty() {
-                found.extend(acf.peak());
-            }
-            found
-        }
-        _ => {
-            // Hours, half hours, quarters, ten and five minutes of a day with the week to each; days of a week; months.
-            for day in [24, 48, 96, 144, 288] {
-                if acf.rises(day, RISE) && acf.is_peak(day) {
-                    let mut found = vec![day];
-                    found.extend(Some(7 * day).filter(|week| acf.beats_neighbours(*week, day)));
-                    return found;
+    let found = Acf::of(values, 0.0).map_or_else(Vec::new, |acf| acf.periods(step_ms));
+    if !found.is_empty() {
+        return found;
+    }
+    // A level that changed outweighs every season; from one value to the next it changed once.
+    let changes: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    Acf::of(&changes, CHANGES_RISE).map_or_else(Vec::new, |acf| acf.periods(step_ms))
+}
+
+impl Acf {
+    fn periods(&self, step_ms: Option<u64>) -> Vec<usize> {
+        let acf = self;
+        match step_ms.filter(|step| *step > 0) {
+            Some(step) if step <= DAY => {
+                let steps = |span: u64| usize::try_from(span / step).ok().filter(|m| *m >= 2 && span.is_multiple_of(step));
+                let day = steps(DAY).filter(|m| acf.rises(*m, RISE));
+                let week = steps(7 * DAY).filter(|m| match steps(DAY) {
+                    Some(day) if day >= 2 => acf.beats_neighbours(*m, day),
+                    _ => acf.rises(*m, RISE),
+                });
+                let mut found: Vec<usize> = day.into_iter().chain(week).collect();
+                // Minutes may have a beat within the hour (jobs, scrapes).
+                if found.is_empty() {
+                    found.extend(steps(HOUR).filter(|m| acf.rises(*m, RISE_UNEXPECTED)));
                 }
+                if found.is_empty() {
+                    found.extend(acf.peak());
+                }
+                found
             }
-            // Days of a week and months of a year, in short histories.
-            let short = [7, 12].into_iter().find(|m| values.len() < 24 * m && acf.rises(*m, RISE_UNEXPECTED) && acf.is_peak(*m));
-            short.or_else(|| acf.peak()).into_iter().collect()
+            _ => {
+                // Hours, half hours, quarters, ten and five minutes of a day with the week to each; days of a week; months.
+                for day in [24, 48, 96, 144, 288] {
+                    if acf.rises(day, RISE) && acf.is_peak(day) {
+                        let mut found = vec![day];
+                        found.extend(Some(7 * day).filter(|week| acf.beats_neighbours(*week, day)));
+                        return found;
+                    }
+                }
+                // Days of a week and months of a year, in short histories.
+                let short = [7, 12].into_iter().find(|m| acf.values.len() < 24 * m && acf.rises(*m, RISE_UNEXPECTED) && acf.is_peak(*m));
+                short.or_else(|| acf.peak()).into_iter().collect()
+            }
         }
     }
 }
@@ -61,10 +75,12 @@ pub(crate) fn detect(values: &[f64], step_ms: Option<u64>) -> Vec<usize> {
 struct Acf {
     values: Vec<f64>,
     variance: f64,
+    /// By how much more than in a series a rise is one.
+    more: f64,
 }
 
 impl Acf {
-    fn of(values: &[f64]) -> Option<Acf> {
+    fn of(values: &[f64], more: f64) -> Option<Acf> {
         if values.len() < 8 {
             return None;
         }
@@ -79,7 +95,7 @@ impl Acf {
             values.iter_mut().for_each(|v| *v = v.clamp(-bound, bound));
         }
         let variance = values.iter().map(|v| v * v).sum::<f64>() / n;
-        (variance > 0.0 && variance.is_finite()).then_some(Acf { values, variance })
+        (variance > 0.0 && variance.is_finite()).then_some(Acf { values, variance, more })
     }
 
     /// At a lag; nothing where fewer than two of its lengths are there.
@@ -98,7 +114,7 @@ impl Acf {
         let Some(here) = self.at(m) else { return false };
         let stride = (m / 24).max(1);
         let lowest = (1..m).step_by(stride).filter_map(|lag| self.at(lag)).fold(f64::INFINITY, f64::min);
-        let by = by.max(0.8 * self.noise());
+        let by = by.max(0.8 * self.noise()) + self.more;
         here > by.min(0.5) / 2.0 && (here - lowest > by)
     }
 
@@ -122,7 +138,7 @@ impl Acf {
     fn peak(&self) -> Option<usize> {
         let last = SCAN_MAX.min(self.values.len() / 2);
         let acf: Vec<f64> = (1..=last).map_while(|lag| self.at(lag)).collect();
-        let by = RISE_UNEXPECTED.max(2.0 * self.noise());
+        let by = RISE_UNEXPECTED.max(2.0 * self.noise()) + self.more;
         let (mut lowest, mut peaks) = (f64::INFINITY, Vec::new());
         for i in 0..acf.len() {
             lowest = lowest.min(acf[i]);
@@ -160,6 +176,16 @@ mod tests {
         assert_eq!(detect(&wave(900, &[(24, 1.0)], 0.5), Some(HOUR)), [24]);
         assert_eq!(detect(&wave(60, &[(7, 1.0)], 0.5), Some(DAY)), [7]);
         assert_eq!(detect(&wave(300, &[(13, 1.0)], 0.3), None), [13]);
+    }
+
+    #[test]
+    fn a_season_is_found_although_the_level_changed() {
+        for at in [100, 300, 420, 480] {
+            let mut values = wave(504, &[(24, 10.0)], 3.0);
+            values[at..].iter_mut().for_each(|v| *v += 200.0);
+            assert_eq!(detect(&values, Some(HOUR)), [24], "{at}");
+            assert_eq!(detect(&values, None), [24], "{at}");
+        }
     }
 
     #[test]

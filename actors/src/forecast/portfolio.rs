@@ -11,6 +11,7 @@
 use super::fill::fill;
 use super::interval::Spread;
 use super::member::{Fitted, History, Member};
+use super::outliers::outliers;
 use super::period;
 
 /// A member survives whose error is at most this many times the least.
@@ -133,14 +134,16 @@ fn within_range(values: &[f64], wish: &Wish) -> Result<Outlook, NoOutlook> {
     let values = &values[values.len().saturating_sub(HISTORY_MAX)..];
     let first = values.iter().position(|v| v.is_finite()).unwrap_or(values.len());
     let values = &values[first..];
-    let known: Vec<bool> = values.iter().map(|v| v.is_finite()).collect();
-    let count = known.iter().filter(|known| **known).count();
+    let count = values.iter().filter(|v| v.is_finite()).count();
     let insufficient = NoOutlook::Insufficient { known: count };
     if count < KNOWN_MIN {
         return Err(insufficient);
     }
     let periods = periods(values, wish).ok_or(insufficient.clone())?;
-    let full = fill(values, &periods).ok_or(insufficient.clone())?;
+    // An outlier is what a gap is: nothing is learnt from it, and nothing is measured by it.
+    let kept = without_outliers(values, periods.first().copied());
+    let known: Vec<bool> = kept.iter().map(|v| v.is_finite()).collect();
+    let full = fill(&kept, &periods).ok_or(insufficient.clone())?;
     let history = History { values: &full, known: &known, periods: &periods };
     let horizon = wish.horizon.clamp(1, HORIZON_MAX);
     let backtest = Backtest::run(history, horizon);
@@ -158,11 +161,18 @@ fn within_range(values: &[f64], wish: &Wish) -> Result<Outlook, NoOutlook> {
     Ok(Outlook { steps: steps.collect(), trials, median, log, periods, errors: spread.errors() })
 }
 
-/// Those that were given and can be learnt, or those that are found.
+fn without_outliers(values: &[f64], period: Option<usize>) -> Vec<f64> {
+    values.iter().zip(outliers(values, period)).map(|(v, outlier)| if outlier { f64::NAN } else { *v }).collect()
+}
+
+/// Those that were given and can be learnt, or those that are found: where there are none, perhaps an outlier hides them.
 fn periods(values: &[f64], wish: &Wish) -> Option<Vec<usize>> {
     let mut periods = match &wish.periods {
         Some(given) => given.clone(),
-        None => period::detect(&fill(values, &[])?, wish.step_ms),
+        None => match period::detect(&fill(values, &[])?, wish.step_ms) {
+            none if none.is_empty() => period::detect(&fill(&without_outliers(values, None), &[])?, wish.step_ms),
+            found => found,
+        },
     };
     periods.retain(|m| *m >= 2 && *m <= PERIOD_MAX && values.len() > *m + 1);
     periods.sort_unstable();
