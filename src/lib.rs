@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`accounts`] | who may do what on a nats-server of one's own |
+//! | [`callout`] | API keys as credentials of the bus |
 //! | [`cli`] | the command line, one file a command |
 //! | [`config`] | settings: default < file < environment < flag |
 //! | [`digest`] | which statements took the time, from a database's own log |
@@ -29,6 +30,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod callout;
 pub mod cli;
 pub mod clock;
 pub mod config;

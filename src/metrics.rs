@@ -65,6 +65,13 @@ pub struct RuleLabel {
     pub rule: &'static str,
 }
 
+/// A label for what became of a question about a log-in at the bus.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CalloutLabel {
+    /// `admitted`, `refused`, `busy` or `forged`.
+    pub result: &'static str,
+}
+
 /// A label for what became of a cure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CureLabel {
@@ -165,6 +172,10 @@ pub struct Metrics {
     pub http_seconds: Family<HttpLabels, HistogramWithExemplars<TraceLabel>>,
     /// What came in over HTTP, by what became of it.
     pub intake: Family<IntakeLabels, Counter>,
+    /// Questions of nats-server about log-ins, by what became of them.
+    pub callouts: Family<CalloutLabel, Counter>,
+    /// Connections to the bus that were closed because their API keys had ended.
+    pub callouts_closed: Counter,
 }
 
 fn buckets() -> impl Iterator<Item = f64> {
@@ -202,6 +213,8 @@ impl Default for Metrics {
             active: Gauge::default(),
             http_seconds: Family::new_with_constructor(|| HistogramWithExemplars::new(buckets())),
             intake: Family::default(),
+            callouts: Family::default(),
+            callouts_closed: Counter::default(),
             registry: Mutex::default(),
         };
         let r = &mut registry;
@@ -310,6 +323,20 @@ impl Default for Metrics {
             "Spans and events that came in over HTTP: accepted, rejected, unavailable",
             metrics.intake.clone(),
         );
+        r.add(
+            "homeostat_callouts",
+            None,
+            &["result"],
+            "Log-ins at the bus that nats-server asked about: admitted, refused, busy, forged",
+            metrics.callouts.clone(),
+        );
+        r.add(
+            "homeostat_callout_connections_closed",
+            None,
+            &[],
+            "Connections to the bus that the comparison with the API keys closed",
+            metrics.callouts_closed.clone(),
+        );
         Metrics { registry: Mutex::new(registry), ..metrics }
     }
 }
@@ -376,6 +403,16 @@ impl Metrics {
         self.deliveries.get_or_create(&DeliveryLabels { receiver: "webhook", result: "withheld" }).inc();
     }
 
+    /// Counts a question about a log-in at the bus.
+    pub fn asked(&self, result: &'static str) {
+        self.callouts.get_or_create(&CalloutLabel { result }).inc();
+    }
+
+    /// Counts connections that were closed because their API keys had ended.
+    pub fn closed(&self, connections: usize) {
+        self.callouts_closed.inc_by(connections as u64);
+    }
+
     /// Shows what is open, and what people say about it. A rule of which nothing was ever open is not shown.
     #[allow(clippy::cast_possible_wrap)] // counts stay far below 2^63
     pub fn show_status(&self, view: &StatusView) {
@@ -425,6 +462,8 @@ mod tests {
         metrics.cures.get_or_create(&CureLabel { outcome: "verified" }).inc();
         metrics.findings.get_or_create(&RuleLabel { rule: "query.slow" }).set(1);
         metrics.delivered("webhook", 1);
+        metrics.asked("admitted");
+        metrics.closed(1);
         for gauge in
             [&metrics.position, &metrics.lag, &metrics.checkpoint, &metrics.checkpoint_at, &metrics.checkpoint_bytes, &metrics.open]
         {

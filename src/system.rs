@@ -8,6 +8,7 @@ mod turn;
 mod watch;
 
 use crate::audit::{Audit, SigningKey};
+use crate::callout::Callout;
 use crate::config::Config;
 use crate::delivery::Receivers;
 use crate::feed::Chunk;
@@ -124,7 +125,9 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     let spans = Spans::new(&config.telemetry, root.as_str()).map_err(|error| SystemError::Start(error.to_string()))?;
     let receivers = Receivers::new(&config.delivery).map_err(|error| SystemError::Start(error.to_string()))?;
     let store = Store::connect(&config.database, &config.data_dir).await.map_err(|error| SystemError::Start(error.to_string()))?;
+    let callout = Callout::open(&config.nats).map_err(|error| SystemError::Start(error.to_string()))?;
     let keys = Keys::open(store.clone(), &config.gateway.keys, &config.data_dir).map_err(|error| SystemError::Start(error.to_string()))?;
+    let keys = Keys { connections: callout.as_ref().map(|callout| callout.connections()), ..keys };
     keys.replicas.join();
     let metrics = Arc::new(Metrics::default());
     let slots = Slots::default();
@@ -155,7 +158,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         log: log_receiver,
         slots,
         store: store.clone(),
-        metrics,
+        metrics: metrics.clone(),
         root,
         readiness: readiness.clone(),
         live,
@@ -168,6 +171,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     // Everything about keys that every process does, whether or not it owns the log.
     let (ending, until) = signal::channel(false);
     let watching = tokio::spawn(keys.clone().watch(until.clone()));
+    let admitting = callout.map(|callout| tokio::spawn(callout.run(keys.clone(), metrics, until.clone())));
     let counting = tokio::spawn({
         let keys = keys.clone();
         async move { keys.usage.run(keys.records.clone(), until).await }
@@ -219,6 +223,9 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         // The last uses are written down while there is a database.
         ending.send_replace(true);
         let _ = tokio::join!(watching, counting);
+        if let Some(admitting) = admitting {
+            let _ = admitting.await;
+        }
         store.close().await;
         if let Some(log) = &*log_sender.borrow() {
             let _ = log.bus().close().await;

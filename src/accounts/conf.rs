@@ -1,5 +1,6 @@
 //! A plan as the configuration of nats-server. Users are nkeys: what stands here are public keys, and no secret.
 
+use super::callout;
 use super::plan::{Account, Permissions, Plan, Share, User};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -54,13 +55,31 @@ fn write(out: &mut String, plan: &Plan, listening: &Listening, keys: &BTreeMap<S
     writeln!(out, "  # A power cut can lose what came within this interval.\n  sync_interval: \"1s\"\n}}\n")?;
     writeln!(out, "max_payload: 1048576\nmax_control_line: 4096")?;
     writeln!(out, "# A client that stops reading is cut off instead of filling memory.\nmax_pending: 67108864\nwrite_deadline: \"10s\"")?;
-    writeln!(out, "ping_interval: \"20s\"\nping_max: 2\nmax_connections: 4096\nmax_subscriptions: 4096\nauthorization {{ timeout: 2 }}\n")?;
+    writeln!(out, "ping_interval: \"20s\"\nping_max: 2\nmax_connections: 4096\nmax_subscriptions: 4096\n")?;
+    authorization(out, plan, keys)?;
     writeln!(out, "# Nobody answers by permission (`allow_responses`): whoever names a reply chooses where the answer goes.")?;
     writeln!(out, "accounts {{")?;
     for one in &plan.accounts {
         account(out, one, listening, keys)?;
     }
-    writeln!(out, "  # Nobody connects here.\n  SYS {{ users: [] }}\n}}\nsystem_account: SYS")
+    if !plan.accounts.iter().any(|account| account.name == callout::SYSTEM_ACCOUNT) {
+        writeln!(out, "  # Nobody connects here.\n  {} {{ users: [] }}", callout::SYSTEM_ACCOUNT)?;
+    }
+    writeln!(out, "}}\nsystem_account: {}", callout::SYSTEM_ACCOUNT)
+}
+
+/// How long a log-in may take, and who is asked about those whom the server does not know.
+fn authorization(out: &mut String, plan: &Plan, keys: &BTreeMap<String, String>) -> std::fmt::Result {
+    let (Some(issuer), Some(xkey)) = (keys.get(callout::ISSUER), keys.get(callout::XKEY)) else {
+        return writeln!(out, "authorization {{ timeout: 2 }}\n");
+    };
+    writeln!(out, "authorization {{\n  timeout: 2")?;
+    writeln!(out, "  # Whoever has no key of this file is let in or not by Homeostat, by the API key that he shows.\n  auth_callout {{")?;
+    writeln!(out, "    issuer: {issuer}\n    xkey: {xkey}\n    account: {}\n    auth_users: [", callout::ACCOUNT)?;
+    for (_, user) in plan.users() {
+        writeln!(out, "      {}", keys.get(&user.name).map(String::as_str).unwrap_or_default())?;
+    }
+    writeln!(out, "    ]\n  }}\n}}\n")
 }
 
 fn account(out: &mut String, account: &Account, listening: &Listening, keys: &BTreeMap<String, String>) -> std::fmt::Result {

@@ -3,9 +3,11 @@
 //!
 //! What is rendered again keeps the keys it finds, so that another service or a changed limit locks nobody out.
 
+use super::callout::{self, Guests};
 use super::conf::{Listening, text};
 use super::plan::{Plan, Role, User};
 use homeostat_schemas::signature::{Signer, SignerError};
+use nkeys::{KeyPair, KeyPairType, XKey};
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
@@ -33,6 +35,14 @@ pub enum RenderError {
         path: String,
         /// Why.
         source: SignerError,
+    },
+    /// A seed that is there is of another kind.
+    #[error("{path} is no seed {kind}; move it away for a new one")]
+    Seed {
+        /// Which.
+        path: String,
+        /// What it should be.
+        kind: &'static str,
     },
     /// No random numbers.
     #[error("the operating system gives no random numbers: {0}")]
@@ -73,8 +83,20 @@ pub fn render(dir: &Path, plan: &Plan, listening: &Listening, signers: &[String]
             made.push(user.name.clone());
         }
         keys.insert(user.name.clone(), signer.public().to_owned());
-        let path = dir.join("environment").join(format!("{}.env", user.name));
-        private(&path, environment(dir, plan, user, listening, signers).as_bytes())?;
+        if user.role != Role::Callout {
+            let path = dir.join("environment").join(format!("{}.env", user.name));
+            private(&path, environment(dir, plan, user, listening, signers).as_bytes())?;
+        }
+    }
+    if let Some(guests) = Guests::of(plan) {
+        for (name, kind) in [(callout::ISSUER, KeyPairType::Account), (callout::XKEY, KeyPairType::Curve)] {
+            let (public, new) = seed(&credential(dir, name), &kind, rotate)?;
+            if new {
+                made.push(name.to_owned());
+            }
+            keys.insert(name.to_owned(), public);
+        }
+        private(&dir.join(callout::FILE), guests.text().as_bytes())?;
     }
     let conf = dir.join(CONF_FILE);
     private(&conf, text(plan, listening, &keys).as_bytes())?;
@@ -89,7 +111,15 @@ fn environment(dir: &Path, plan: &Plan, user: &User, listening: &Listening, sign
         format!("HOMEOSTAT_NATS__NKEY_FILE={}", credential(dir, &user.name).display()),
         format!("HOMEOSTAT_NATS__ROOT={}", plan.root),
     ];
+    let callout = plan.users().any(|(_, user)| user.role == Role::Callout);
+    if callout && user.role == Role::Homeostat {
+        lines.push(format!("HOMEOSTAT_NATS__CALLOUT_DIR={}", dir.display()));
+    }
     if user.role == Role::Application {
+        if callout {
+            lines.push("# With an API key of the service, instead of the nkey: a file whose first line is the key.".to_owned());
+            lines.push("#HOMEOSTAT_NATS__TOKEN_FILE=".to_owned());
+        }
         lines.push(format!("HOMEOSTAT_NATS__INBOX_PREFIX={}", user.inbox_prefix));
         if signers.is_empty() {
             lines.push("# The public key that `homeostat up` prints; without it no command is carried out.".to_owned());
@@ -119,6 +149,34 @@ fn make(path: &Path) -> Result<Signer, RenderError> {
     let seed = signer.seed().map_err(wrong)?;
     private(path, format!("{seed}\n").as_bytes())?;
     Ok(signer)
+}
+
+/// The seed of another kind than a user's: its public key, and whether it is new.
+fn seed(path: &Path, kind: &KeyPairType, rotate: bool) -> Result<(String, bool), RenderError> {
+    let curve = *kind == KeyPairType::Curve;
+    let name = path.display().to_string();
+    let wrong = |_: nkeys::error::Error| RenderError::Seed { path: name.clone(), kind: if curve { "of an xkey" } else { "of an account" } };
+    if path.exists() && !rotate {
+        let text = std::fs::read_to_string(path).map_err(failed(path))?;
+        let public = if curve {
+            XKey::from_seed(text.trim()).map_err(wrong)?.public_key()
+        } else {
+            let pair = KeyPair::from_seed(text.trim()).map_err(wrong)?;
+            pair.public_key()
+        };
+        return Ok((public, false));
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(RenderError::Random)?;
+    let (public, seed) = if curve {
+        let xkey = XKey::new_from_raw(bytes);
+        (xkey.public_key(), xkey.seed().map_err(wrong)?)
+    } else {
+        let pair = KeyPair::new_from_raw(KeyPairType::Account, bytes).map_err(wrong)?;
+        (pair.public_key(), pair.seed().map_err(wrong)?)
+    };
+    private(path, format!("{seed}\n").as_bytes())?;
+    Ok((public, true))
 }
 
 /// A file for its owner alone, there whole or not at all.

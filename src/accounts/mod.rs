@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`plan`] | which accounts and users there are, and what each may do: pure |
+//! | [`callout`] | what the plan has for API keys as credentials of the bus |
 //! | [`conf`] | a plan as the configuration of nats-server |
 //! | [`files`] | keys and configuration in a directory |
 //!
@@ -19,6 +20,7 @@
 //! - A-4 tenants share a server and nothing on it.
 //! - A-5 no secret is written into the configuration, to standard output, or into a file that others may read.
 
+pub mod callout;
 pub mod conf;
 pub mod files;
 pub mod plan;

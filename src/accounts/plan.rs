@@ -4,7 +4,7 @@ use homeostat_nats::{Names, StreamConfig};
 use homeostat_schemas::Root;
 use homeostat_schemas::event::SERVICE_MAX;
 use homeostat_schemas::subject::Token;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What a server is for.
@@ -49,10 +49,12 @@ pub struct Request {
     pub streams: StreamConfig,
     /// What an account may use on the disk beside Homeostat's streams, bytes.
     pub spare_bytes: u64,
+    /// Whether API keys are credentials of the bus, too.
+    pub callout: bool,
 }
 
 /// What somebody is on the bus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Homeostat itself, and whoever administers it.
@@ -65,32 +67,34 @@ pub enum Role {
     Viewer,
     /// Sees the alerts of all tenants.
     Operator,
+    /// The service of Homeostat's that is asked whose an API key is, and closes connections.
+    Callout,
 }
 
 /// What a user may publish and subscribe to. Everything else is refused.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permissions {
     /// Subjects that may be published to.
     pub publish: Vec<String>,
     /// Exceptions from these.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub publish_deny: Vec<String>,
     /// Subjects that may be subscribed to.
     pub subscribe: Vec<String>,
 }
 
 /// Somebody who connects.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// A name that files can have, one of a kind in the plan.
     pub name: String,
     /// What it is.
     pub role: Role,
     /// The service it speaks for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The durable consumer it reads from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
     /// First token of the subjects on which it gets answers.
     pub inbox_prefix: String,
@@ -194,6 +198,18 @@ impl Plan {
         if !request.operators.is_empty() {
             plan.oversee(&request.operators)?;
         }
+        match (request.callout, profile) {
+            (true, Profile::Single) => plan.accounts.extend(super::callout::accounts()),
+            (true, Profile::Development) => {
+                return Err(PlanError::Profile("the profile `development` has one account for all: API keys need `single`"));
+            }
+            (true, Profile::Tenants) => {
+                return Err(PlanError::Profile(
+                    "a server asks one service only, which could then let anybody into any account: with several tenants API keys are no credential of the bus",
+                ));
+            }
+            (false, _) => {}
+        }
         let mut known = BTreeSet::new();
         for name in plan.users().map(|(_, user)| &user.name) {
             if !known.insert(name) {
@@ -228,7 +244,7 @@ impl Plan {
 }
 
 impl Account {
-    fn new(name: &str) -> Account {
+    pub(super) fn new(name: &str) -> Account {
         Account { name: name.to_owned(), disk_bytes_max: None, users: Vec::new(), exports: Vec::new(), imports: Vec::new() }
     }
 }
@@ -263,7 +279,7 @@ impl Share {
 }
 
 impl User {
-    fn new(name: String, role: Role, inbox_prefix: String, permissions: Permissions) -> User {
+    pub(super) fn new(name: String, role: Role, inbox_prefix: String, permissions: Permissions) -> User {
         User { name, role, service: None, consumer: None, inbox_prefix, permissions: Some(permissions) }
     }
 
@@ -368,7 +384,7 @@ mod tests {
 
     fn request(profile: Profile, tenants: Vec<Tenant>) -> Request {
         let (streams, root) = (StreamConfig::default(), Root::default());
-        Request { profile, root, tenants, operators: Vec::new(), streams, spare_bytes: 0 }
+        Request { profile, root, tenants, operators: Vec::new(), streams, spare_bytes: 0, callout: false }
     }
 
     fn tenant(name: &str, services: &[&str]) -> Tenant {

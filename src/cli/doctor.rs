@@ -68,6 +68,7 @@ pub async fn run(context: &mut Context) -> Result<Finish, CliError> {
         }
     }
     findings.extend(bus);
+    findings.extend(reach::callout(&config).await);
     findings.push(reach::gateway(&config, running).await);
     let worst = findings.iter().map(|finding| finding.state).max().unwrap_or(State::Ok);
     if context.json {

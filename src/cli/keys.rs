@@ -4,6 +4,8 @@
 //! command line, which others on the machine can read); with `--local` the database and the keyring themselves are worked on. A key that
 //! was drawn is shown once, on standard output or in a file for its owner alone.
 
+mod receipt;
+
 use super::args::{End, KeysArgs, KeysCommand, NewKeyArgs};
 use super::out::{Tone, complain, plain};
 use super::tail::readable::local;
@@ -12,11 +14,10 @@ use crate::clock::now_ms;
 use crate::keys::ask::{ChangeRecipient, CreateKey, KeyAnswer, RevokeKey, RotateKey, bootstrap};
 use crate::keys::format::KeyText;
 use crate::keys::keyring::Keyring;
-use crate::keys::receipt::{self, Receipt};
 use crate::keys::{Actor, Keys, KeysError, Refused};
 use crate::store::Store;
+use homeostat_schemas::Scope;
 use homeostat_schemas::key::Environment;
-use homeostat_schemas::{KeyRecord, Scope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -82,18 +83,25 @@ pub async fn run(context: &mut Context, args: KeysArgs) -> Result<Finish, CliErr
         KeysCommand::Rotate { id, expected, compromised, grace, out } => {
             let mut file = out.as_deref().map(private).transpose()?;
             let asked = RotateKey { expected, compromised, grace_ms: grace };
-            let answer = door.rotate(&id, &asked).await.inspect_err(|_| forget(out.as_deref()))?;
+            let mut answer = door.rotate(&id, &asked).await.inspect_err(|_| forget(out.as_deref()))?;
+            if let (Door::Local(keys, _), true) = (&door, compromised) {
+                answer.receipt = receipt::everywhere(context, keys, &answer.record).await?;
+            }
+            let receipt = answer.receipt.clone();
             tell(context, answer, file.as_mut().zip(out.as_deref()))?;
+            if compromised && !context.json {
+                receipt::tell(&mut context.out, receipt.as_ref())?;
+            }
         }
         KeysCommand::Revoke { id, version, compromised } => {
             let mut answer = door.revoke(&id, &RevokeKey { version, compromised }).await?;
-            if args.local {
-                answer.receipt = everywhere(context, &answer.record).await;
+            if let Door::Local(keys, _) = &door {
+                answer.receipt = receipt::everywhere(context, keys, &answer.record).await?;
             }
             let receipt = answer.receipt.clone();
             tell(context, answer, None)?;
             if !context.json {
-                signed_for(&mut context.out, receipt.as_ref())?;
+                receipt::tell(&mut context.out, receipt.as_ref())?;
             }
         }
         KeysCommand::Recipient { id, xkey } => tell(context, door.recipient(&id, ChangeRecipient { recipient: xkey }).await?, None)?,
@@ -133,37 +141,6 @@ async fn record(context: &Context, action: &str, target: &str, by: &str) -> Resu
             Ok(())
         }
     }
-}
-
-/// Has a key forgotten by every gateway on the bus, where there is one.
-async fn everywhere(context: &Context, record: &KeyRecord) -> Option<Receipt> {
-    let root = bus::root(context.config()).ok()?;
-    let bus = bus::connect(context).await.ok()?;
-    let known = receipt::present(bus.client(), &root).await.ok()?;
-    Some(receipt::collect(bus.client(), &root, &known, (&record.id, record.generation), receipt::WITHIN).await)
-}
-
-/// Who has forgotten a key, and who has not said so.
-fn signed_for(out: &mut Out, receipt: Option<&Receipt>) -> Result<(), CliError> {
-    let Some(receipt) = receipt else {
-        return out.line("No bus: a gateway that runs elsewhere learns of it from the database within two seconds");
-    };
-    if let Some(trouble) = &receipt.trouble {
-        out.line(format!("Nobody else could be asked to forget it: {}", plain(trouble)))?;
-    }
-    for evicted in &receipt.evicted {
-        let (name, took) = (plain(&evicted.instance), Duration::from_micros(evicted.took_us));
-        out.line(format!("  {} {name} after {took:.1?}", out.paint(Tone::Good, "evicted")))?;
-    }
-    for missing in &receipt.missing {
-        let (name, closed) = (plain(&missing.instance), missing.closed_in_ms / 1_000);
-        let word = out.paint(Tone::Bad, "missing");
-        out.line(format!(
-            "  {word} {name}: heard {} ms ago; cut off, it lets nobody in after {closed} s at the latest",
-            missing.heard_ms_ago
-        ))?;
-    }
-    Ok(())
 }
 
 /// Whoever sits there.

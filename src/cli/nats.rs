@@ -35,6 +35,7 @@ fn render(context: &mut Context, args: &RenderArgs) -> Result<Finish, CliError> 
         operators: args.operator.clone(),
         streams: config.nats.limits(),
         spare_bytes: args.spare.saturating_mul(MIB),
+        callout: args.callout,
     };
     request.streams.check()?;
     let plan = Plan::of(&request)?;
@@ -138,7 +139,9 @@ fn summary(out: &Path, plan: &Plan, rendered: &Rendered, secrets: bool) -> Resul
         one["account"] = json!(account.name);
         one["public_key"] = json!(rendered.keys.get(&user.name));
         one["credentials"] = json!(credentials);
-        one["environment"] = json!(out.join("environment").join(format!("{}.env", user.name)));
+        if user.role != Role::Callout {
+            one["environment"] = json!(out.join("environment").join(format!("{}.env", user.name)));
+        }
         one["new_key"] = json!(rendered.made.contains(&user.name));
         if secrets {
             let seed =
@@ -181,6 +184,9 @@ fn tell(context: &mut Context, out: &Path, plan: &Plan, rendered: &Rendered, nob
         out.join("credentials").display(),
         out.join("environment").display()
     ))?;
+    if plan.users().any(|(_, user)| user.role == Role::Callout) {
+        to.line(format!("API keys get in, too, where `homeostat up` has `nats.callout_dir = {:?}`", out.display().to_string()))?;
+    }
     if nobody_signs {
         to.line("no signer is known: applications carry out no command until HOMEOSTAT_CLIENT_TRUSTED_SIGNERS names the key that `homeostat up` prints")?;
     }
@@ -197,6 +203,7 @@ fn words(user: &User) -> String {
         Role::Bot => format!("reads from the consumer {}", user.consumer.as_deref().unwrap_or_default()),
         Role::Viewer => "looks on".to_owned(),
         Role::Operator => "sees the alerts of all tenants".to_owned(),
+        Role::Callout => "Homeostat, where it lets in the holders of API keys".to_owned(),
     }
 }
 

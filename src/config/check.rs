@@ -108,6 +108,14 @@ fn nats(config: &Config, faults: &mut Vec<Fault>) {
     if nats.password_file.is_some() && nats.user.is_none() {
         fault(faults, "nats.password_file", "a password needs a user", "set `nats.user`, too");
     }
+    if nats.callout_dir.is_some() && nats.url.is_none() {
+        fault(
+            faults,
+            "nats.callout_dir",
+            "the embedded server asks nobody about keys",
+            "set `nats.url`, the server that runs with what was rendered",
+        );
+    }
     if let Err(error) = nats.limits().check() {
         match error {
             BusError::Config { setting, reason } => fault(faults, &format!("nats.{setting}"), "it is out of bounds", reason),

@@ -30,6 +30,9 @@ pub struct NatsConfig {
     pub password_file: Option<PathBuf>,
     /// A file whose first line is a token, for servers that use one.
     pub token_file: Option<PathBuf>,
+    /// The directory that `homeostat nats render --callout` wrote: then API keys are credentials of the bus, too, and their connections
+    /// end with them. Not set: they are not.
+    pub callout_dir: Option<PathBuf>,
     /// Transport security.
     pub tls: TlsSettings,
     /// What the server's monitoring calls this connection.
@@ -70,6 +73,7 @@ impl Default for NatsConfig {
             user,
             password_file,
             token_file: None,
+            callout_dir: None,
             tls: tls.into(),
             name,
             connect_timeout_ms,
@@ -301,6 +305,7 @@ impl NatsConfig {
             user,
             password_file,
             token_file: _,
+            callout_dir: _,
             tls: TlsSettings { ca, cert, key, required },
             name,
             connect_timeout_ms,

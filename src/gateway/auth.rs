@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn whoever_is_nobody_may_nothing() {
         let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let principal = Principal { key: "k".into(), owner: "shop".into(), scopes: [Scope::Metrics].into(), version: 1 };
+        let principal = Principal { key: "k".into(), owner: "shop".into(), scopes: [Scope::Metrics].into(), version: 1, expires_ms: None };
         let may = |who: Who| {
             let caller = Caller { who, source };
             Scope::ALL.iter().filter(|scope| caller.may(**scope)).count()

@@ -1,6 +1,6 @@
 //! What people and programs ask about keys, the same at the command line and over HTTP, and what is answered.
 
-use super::receipt::{self, Receipt};
+use super::receipt::Receipt;
 use super::records::{Actor, Created, GRACE_MS, NewKey, ROTATE_EVERY_MS, Rotation};
 use super::{Keys, KeysError, Records};
 use crate::clock::now_ms;
@@ -173,18 +173,20 @@ impl Keys {
         let RotateKey { compromised, grace_ms, .. } = *asked;
         let rotated = self.records.rotate(Rotation { id, expected, compromised, grace_ms, seal: None }, &by.name).await?;
         self.verifier.evict(id, rotated.record.generation);
+        let receipt = if compromised { Some(self.end_everywhere(&rotated.record).await) } else { None };
         let key = Some(rotated.text.expose().to_owned());
-        Ok(KeyAnswer { version: Some(rotated.version), key, ..KeyAnswer::of(rotated.record) })
+        Ok(KeyAnswer { version: Some(rotated.version), key, receipt, ..KeyAnswer::of(rotated.record) })
     }
 
-    /// Takes a key back. When this returns, this process lets nobody in with it any more, and the receipt says who else does not.
+    /// Takes a key back. When this returns, this process lets nobody in with it any more, and the receipt says who else does not, and
+    /// whether anybody is still on the bus with it.
     ///
     /// # Errors
     /// See [`KeysError`].
     pub async fn revoke(&self, id: &str, asked: &RevokeKey, by: &Actor) -> Result<KeyAnswer, KeysError> {
         let record = self.records.revoke(id, asked.version, asked.compromised, &by.name).await?;
         self.verifier.evict(id, record.generation);
-        let receipt = self.replicas.evict_everywhere(id, record.generation, receipt::WITHIN).await;
+        let receipt = self.end_everywhere(&record).await;
         Ok(KeyAnswer { version: asked.version, receipt: Some(receipt), ..KeyAnswer::of(record) })
     }
 

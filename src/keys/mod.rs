@@ -37,6 +37,7 @@ pub use error::KeysError;
 pub use records::{Actor, NewKey, Records, Rotation};
 pub use verify::{Principal, Refused, Verifier};
 
+use crate::callout::Connections;
 use crate::clock::now_ms;
 use crate::store::Store;
 use hash::Hasher;
@@ -67,6 +68,8 @@ pub struct Keys {
     pub usage: Arc<Usage>,
     /// The other processes that judge keys.
     pub replicas: Arc<Replicas>,
+    /// Where keys are credentials of the bus, too: who closes the connections of those that end.
+    pub connections: Option<Arc<Connections>>,
 }
 
 impl Keys {
@@ -90,7 +93,7 @@ impl Keys {
         let verifier = Arc::new(Verifier::new(records.clone(), records.keyring(), hasher, usage.clone(), limits)?);
         let instance = instance_name()?;
         let replicas = Replicas::new(instance, verifier.clone());
-        Ok(Keys { records, verifier, usage, replicas })
+        Ok(Keys { records, verifier, usage, replicas, connections: None })
     }
 
     /// Keeps what is remembered true, until told to stop: keys that changed elsewhere, another keyring, a database that was emptied.

@@ -5,10 +5,12 @@
 //! stopped; it lets nobody in when it has not heard the log's tick for long enough ([`super::replicas`]), and the receipt says when that
 //! is at the latest.
 
+use super::Keys;
 use super::replicas::{ADMIN_CLOSED, BEAT_EVERY, Beat, CLOSED, Evict, Replicas};
+use crate::callout::Closed;
 use futures::StreamExt as _;
 use homeostat_nats::async_nats::Client;
-use homeostat_schemas::Root;
+use homeostat_schemas::{KeyRecord, Root};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,7 +27,7 @@ pub struct Receipt {
     pub key: String,
     /// The generation from which on what is known counts.
     pub generation: u64,
-    /// Have all that are known to judge keys forgotten it?
+    /// Have all that are known to judge keys forgotten it, and is nobody on the bus with it any more?
     pub complete: bool,
     /// Those that have, and how long each took.
     pub evicted: Vec<Evicted>,
@@ -36,6 +38,9 @@ pub struct Receipt {
     /// Why nobody else could be asked, when that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What became of the connections to the bus that were got with it, where keys are credentials of the bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Closed>,
 }
 
 /// A process that has forgotten a key.
@@ -84,6 +89,34 @@ impl Replicas {
         }
         receipt.complete = receipt.missing.is_empty() && receipt.trouble.is_none();
         receipt
+    }
+}
+
+impl Receipt {
+    /// The receipt with what became of connections to the bus.
+    #[must_use]
+    pub fn with(self, connections: Option<Closed>) -> Receipt {
+        let complete = self.complete && connections.as_ref().is_none_or(Closed::complete);
+        Receipt { complete, connections, ..self }
+    }
+}
+
+impl Keys {
+    /// Has what ended of a key forgotten everywhere, and then closes what was got with it: nobody who is sent away gets in again.
+    pub(super) async fn end_everywhere(&self, record: &KeyRecord) -> Receipt {
+        let receipt = self.replicas.evict_everywhere(&record.id, record.generation, WITHIN).await;
+        receipt.with(self.close(record).await)
+    }
+
+    /// Closes the connections to the bus that were got with versions of a key that let nobody in any more; nothing where keys are no
+    /// credentials of the bus.
+    pub async fn close(&self, record: &KeyRecord) -> Option<Closed> {
+        let now = self.verifier.clock().now();
+        let over: Vec<u32> = record.versions.iter().filter(|one| !one.accepted_at(now)).map(|one| one.version).collect();
+        match &self.connections {
+            Some(connections) => Some(connections.close(&record.id, &over, WITHIN).await),
+            None => None,
+        }
     }
 }
 

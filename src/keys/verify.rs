@@ -53,6 +53,8 @@ pub struct Principal {
     pub scopes: BTreeSet<Scope>,
     /// Which version of the key was shown.
     pub version: u32,
+    /// From when on that version is accepted no more, as far as that is known.
+    pub expires_ms: Option<UnixMs>,
 }
 
 /// Why a key is not accepted.
@@ -235,7 +237,7 @@ impl Verifier {
         let mut said: Option<(u32, Box<str>)> = None;
         for _ in 0..ATTEMPTS {
             // Nothing when it changed while it was read.
-            let Some((row, epoch)) = self.row(shown).await? else { continue };
+            let Some((row, epoch)) = self.row(&shown.id).await? else { continue };
             let now = self.clock.now();
             if row.environment != shown.environment || !row.accepts(now) {
                 count(&self.counts.ended);
@@ -322,14 +324,14 @@ impl Verifier {
     }
 
     /// The row, from memory or the database, and the epoch at which it was read.
-    async fn row(&self, shown: &Shown<'_>) -> Result<Option<(Arc<Row>, u64)>, Refused> {
-        let (row, epoch) = self.cache.get(&shown.id);
+    async fn row(&self, id: &KeyId) -> Result<Option<(Arc<Row>, u64)>, Refused> {
+        let (row, epoch) = self.cache.get(id);
         if let Some(row) = row {
             return Ok(Some((row, epoch)));
         }
         let permit = tokio::time::timeout(self.config.queue, self.reads.acquire()).await;
         let _permit = permit.map_err(|_| Refused::Busy)?.map_err(|_| Refused::Busy)?;
-        let read = self.records.row(&shown.id).await.map_err(|error| {
+        let read = self.records.row(id).await.map_err(|error| {
             tracing::warn!(%error, "a key cannot be judged");
             Refused::Busy
         })?;
@@ -340,20 +342,25 @@ impl Verifier {
         let scopes: BTreeSet<Scope> = record.scopes.iter().copied().collect();
         let secrets = record.versions.iter().map(|version| {
             let stored = stored.iter().find(|stored| stored.version == version.version);
-            let principal =
-                Principal { key: record.id.clone(), owner: record.owner.clone(), scopes: scopes.clone(), version: version.version };
+            let principal = Principal {
+                key: record.id.clone(),
+                owner: record.owner.clone(),
+                scopes: scopes.clone(),
+                version: version.version,
+                expires_ms: version.expires_ms,
+            };
             Secret {
                 hash: stored.and_then(|stored| stored.hash.as_deref().map(Box::from)),
                 verifier: stored.and_then(|stored| stored.verifier),
                 proven: std::sync::OnceLock::new(),
                 principal: Arc::new(principal),
-                usage: self.usage.cell(shown.id, version.version),
+                usage: self.usage.cell(*id, version.version),
                 version: version.clone(),
             }
         });
         let row = Arc::new(Row::new(record.generation, record.environment, secrets.collect()));
         // What argon2 has said about a hash stays true, whatever else of the key has changed.
-        if let Some(old) = self.cache.take_old(&shown.id) {
+        if let Some(old) = self.cache.take_old(id) {
             for secret in &row.secrets {
                 let same = |old: &&Secret| old.version.version == secret.version.version && old.hash.is_some() && old.hash == secret.hash;
                 if let Some(proven) = old.secrets.iter().find(same).and_then(|old| old.proven.get()) {
@@ -363,7 +370,22 @@ impl Verifier {
         }
         // Remembered before anything is proven, so that somebody who goes on showing a key that was taken back is not asked about
         // in the database each time.
-        Ok(self.cache.put(shown.id, &row, epoch).map(|row| (row, epoch)))
+        Ok(self.cache.put(*id, &row, epoch).map(|row| (row, epoch)))
+    }
+
+    /// Does a version still let its holder in? For somebody who got in with it and is still there.
+    ///
+    /// # Errors
+    /// [`Refused::Invalid`] when it does not, [`Refused::Busy`] when nobody can say.
+    pub async fn still(&self, id: &str, version: u32) -> Result<(), Refused> {
+        let id = KeyId::parse(id).ok_or(Refused::Invalid)?;
+        for _ in 0..ATTEMPTS {
+            let Some((row, _)) = self.row(&id).await? else { continue };
+            let now = self.clock.now();
+            let accepted = row.secrets.iter().any(|secret| secret.version.version == version && secret.version.accepted_at(now));
+            return if accepted { Ok(()) } else { Err(Refused::Invalid) };
+        }
+        Err(Refused::Busy)
     }
 
     fn flight(&self, id: &KeyId) -> Arc<Flight<()>> {

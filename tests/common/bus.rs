@@ -1,7 +1,7 @@
 //! A nats-server that runs with a configuration of `homeostat nats render`, and the users that it knows.
 
 use super::wait_for;
-use async_nats::{Client, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ConnectError, ConnectOptions, Event, ServerError};
 use homeostat_nats::{Bus, BusConfig, Log, StreamConfig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -62,12 +62,18 @@ impl Drop for Rendered {
 impl Rendered {
     /// Renders, lets the server check what was rendered, and starts it.
     pub async fn start(arguments: &[&str]) -> Rendered {
+        Rendered::start_with(arguments, |conf| conf).await
+    }
+
+    /// The same with a configuration that somebody has changed.
+    pub async fn start_with(arguments: &[&str], change: impl FnOnce(String) -> String) -> Rendered {
         let dir = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let output = render(dir.path(), port, arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
         let conf = summary["conf"].as_str().unwrap();
+        std::fs::write(conf, change(std::fs::read_to_string(conf).unwrap())).unwrap();
         let checked = Command::new(server_binary()).args(["-t", "-c", conf]).output().unwrap();
         assert!(checked.status.success(), "{}\n{}", String::from_utf8_lossy(&checked.stderr), std::fs::read_to_string(conf).unwrap());
         let log = std::fs::File::create(dir.path().join("server.log")).unwrap();
@@ -129,19 +135,25 @@ impl Rendered {
 
     /// A plain connection of a user, and what the server refuses it.
     pub async fn connect(&self, name: &str) -> Guest {
-        let user = self.user(name);
         let seed = std::fs::read_to_string(self.credentials(name)).unwrap();
+        self.connect_as(name, ConnectOptions::with_nkey(seed.trim().to_owned())).await.unwrap()
+    }
+
+    /// The same with other credentials.
+    pub async fn connect_as(&self, name: &str, options: ConnectOptions) -> Result<Guest, ConnectError> {
+        let inbox = self.user(name)["inbox_prefix"].as_str().unwrap();
         let (said, refused) = watch::channel(Vec::new());
-        let options = ConnectOptions::with_nkey(seed.trim().to_owned())
-            .custom_inbox_prefix(user["inbox_prefix"].as_str().unwrap())
-            .event_callback(move |event| {
-                if let Event::ServerError(ServerError::Other(text)) = &event {
-                    said.send_modify(|all: &mut Vec<String>| all.push(text.to_lowercase()));
-                }
-                std::future::ready(())
-            });
-        let client = options.connect(self.url()).await.unwrap();
-        Guest { name: name.to_owned(), client, refused }
+        let (left, ends) = watch::channel(0);
+        let options = options.custom_inbox_prefix(inbox).event_callback(move |event| {
+            match &event {
+                Event::ServerError(ServerError::Other(text)) => said.send_modify(|all: &mut Vec<String>| all.push(text.to_lowercase())),
+                Event::Disconnected => left.send_modify(|ends| *ends += 1),
+                _ => {}
+            }
+            std::future::ready(())
+        });
+        let client = options.connect(self.url()).await?;
+        Ok(Guest { name: name.to_owned(), client, refused, ends })
     }
 }
 
@@ -150,6 +162,8 @@ pub struct Guest {
     pub name: String,
     pub client: Client,
     refused: watch::Receiver<Vec<String>>,
+    /// How often the connection has ended.
+    pub ends: watch::Receiver<u64>,
 }
 
 impl Guest {

@@ -16,11 +16,11 @@ impl Authenticate for Keys {
     fn authenticate<'a>(&'a self, key: &'a str, _: std::net::IpAddr) -> BoxFuture<'a, Result<Arc<Principal>, Refusal>> {
         let judged = match key.strip_prefix("hst_test_") {
             Some("busy") => Err(Refusal::Busy),
-            Some(scopes) => scopes
-                .split(',')
-                .map(|scope| scope.parse().map_err(|_| Refusal::Invalid))
-                .collect::<Result<_, _>>()
-                .map(|scopes| Arc::new(Principal { key: "k1".to_owned(), owner: "shop".to_owned(), scopes, version: 1 })),
+            Some(scopes) => {
+                scopes.split(',').map(|scope| scope.parse().map_err(|_| Refusal::Invalid)).collect::<Result<_, _>>().map(|scopes| {
+                    Arc::new(Principal { key: "k1".to_owned(), owner: "shop".to_owned(), scopes, version: 1, expires_ms: None })
+                })
+            }
             None => Err(Refusal::Invalid),
         };
         Box::pin(ready(judged))

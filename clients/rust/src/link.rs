@@ -257,6 +257,9 @@ async fn options(settings: &Settings, target: &Target) -> Result<ConnectOptions,
     if let Some(file) = &settings.nkey_file {
         options = options.nkey(first_line("nkey_file", file).await?);
     }
+    if let Some(file) = &settings.token_file {
+        options = options.token(first_line("token_file", file).await?);
+    }
     let password = match (&target.password, &settings.password_file) {
         (Some(password), _) => Some(password.clone()),
         (None, Some(file)) => Some(first_line("password_file", file).await?),

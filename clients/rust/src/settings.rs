@@ -21,6 +21,7 @@ pub(crate) const MESSAGE_MAX: usize = 512 * 1024;
 /// | `HOMEOSTAT_NATS` | address of the bus, `nats://user:password@host:4222`, several separated by commas | the `homeostat up` of this machine |
 /// | `HOMEOSTAT_NATS__USER`, `HOMEOSTAT_NATS__PASSWORD_FILE` | user, and a file whose first line is the password | |
 /// | `HOMEOSTAT_NATS__CREDENTIALS_FILE`, `HOMEOSTAT_NATS__NKEY_FILE` | a `.creds` file, a file with an nkey seed | |
+/// | `HOMEOSTAT_NATS__TOKEN_FILE` | a file whose first line is a token: an API key, where the server asks Homeostat about them | |
 /// | `HOMEOSTAT_NATS__INBOX_PREFIX` | first token of the subjects on which answers come, where a user may not subscribe to `_INBOX` | `_INBOX` |
 /// | `HOMEOSTAT_NATS__ROOT` | first tokens of every subject | `homeostat.v1` |
 /// | `HOMEOSTAT_DATA_DIR` | where `homeostat up` keeps its `run.json` | `homeostat-data` |
@@ -41,6 +42,7 @@ pub struct Settings {
     pub(crate) password_file: Option<PathBuf>,
     pub(crate) credentials_file: Option<PathBuf>,
     pub(crate) nkey_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) inbox_prefix: Option<String>,
@@ -101,6 +103,7 @@ impl Settings {
             password_file: path("HOMEOSTAT_NATS__PASSWORD_FILE"),
             credentials_file: path("HOMEOSTAT_NATS__CREDENTIALS_FILE"),
             nkey_file: path("HOMEOSTAT_NATS__NKEY_FILE"),
+            token_file: path("HOMEOSTAT_NATS__TOKEN_FILE"),
             ca_file: path("HOMEOSTAT_NATS__TLS__CA"),
             client_certificate: path("HOMEOSTAT_NATS__TLS__CERT").zip(path("HOMEOSTAT_NATS__TLS__KEY")),
             inbox_prefix: variable("HOMEOSTAT_NATS__INBOX_PREFIX"),
@@ -144,6 +147,13 @@ impl Settings {
     #[must_use]
     pub fn nkey_file(self, file: impl Into<PathBuf>) -> Settings {
         Settings { nkey_file: Some(file.into()), ..self }
+    }
+
+    /// A file whose first line is a token: an API key of this service, where the server asks Homeostat about them. It is read again for
+    /// every new connection, so that another version of the key is taken when the one before has ended.
+    #[must_use]
+    pub fn token_file(self, file: impl Into<PathBuf>) -> Settings {
+        Settings { token_file: Some(file.into()), ..self }
     }
 
     /// Certificate authority of the server, PEM. Default: the system's.

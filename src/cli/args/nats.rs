@@ -78,6 +78,9 @@ pub struct RenderArgs {
     /// A public key whose commands applications trust [default: those of the data directory]
     #[arg(long, value_name = "KEY")]
     pub signer: Vec<String>,
+    /// Let API keys be credentials of the bus, too: the server asks Homeostat about them (profile single)
+    #[arg(long)]
+    pub callout: bool,
     /// Give every user another key
     #[arg(long)]
     pub rotate: bool,

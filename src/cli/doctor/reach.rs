@@ -1,6 +1,7 @@
 //! What can be reached: the database, the bus and its log, the gateway; and how far the log's limits go at the present rate.
 
 use super::{Finding, bytes, hours};
+use crate::callout::{Callout, probe};
 use crate::cli::args::HealthcheckArgs;
 use crate::cli::{CliError, Context, bus, healthcheck};
 use crate::clock::now_ms;
@@ -76,6 +77,27 @@ pub(super) async fn bus(context: &Context) -> Vec<Finding> {
         tracing::debug!(%error, "the connection did not end in order");
     }
     findings
+}
+
+/// Does the server ask about API keys, where the settings say so? Nothing where they do not.
+pub(super) async fn callout(config: &Config) -> Option<Finding> {
+    const NAME: &str = "callout";
+    const ADVICE: &str = "run nats-server with what `homeostat nats render --callout` wrote into the directory of `nats.callout_dir`";
+    let callout = match Callout::open(&config.nats) {
+        Ok(callout) => callout?,
+        Err(error) => return Some(Finding::fail(NAME, error.to_string(), ADVICE)),
+    };
+    Some(match probe::server_asks(&callout).await {
+        Ok(true) => match callout.connections().present().await {
+            Ok(servers) if !servers.is_empty() => {
+                Finding::ok(NAME, format!("the server asks about API keys; connections can be closed on {}", servers.join(", ")))
+            }
+            Ok(_) => Finding::fail(NAME, "no server answers its system account: connections of keys that end cannot be closed", ADVICE),
+            Err(error) => Finding::fail(NAME, format!("connections of keys that end cannot be closed: {error}"), ADVICE),
+        },
+        Ok(false) => Finding::fail(NAME, "the server does not ask about API keys", ADVICE),
+        Err(error) => Finding::fail(NAME, error.to_string(), ADVICE),
+    })
 }
 
 async fn look(context: &Context, log: &Log) -> Result<Vec<Finding>, CliError> {
