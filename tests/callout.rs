@@ -330,6 +330,43 @@ async fn who_answers_no_more_lets_nobody_in_and_sends_nobody_away() {
     works(&house.server.connect("app-shop").await, "shop").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_closed_on_every_server_and_one_that_is_silent_is_named() {
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (one, two) = (port(), port());
+    let clustered = |conf: String, own: u16, other: u16| {
+        format!("{conf}\ncluster {{ name: c, listen: \"127.0.0.1:{own}\", routes: [\"nats://127.0.0.1:{other}\"] }}\n")
+    };
+    let server = Rendered::start_with(PLAN, |conf| clustered(conf, one, two)).await;
+    let second = server
+        .another(|conf| {
+            let alone = conf.split_once("\ncluster {").unwrap().0.replace("server_name: \"homeostat\"", "server_name: \"second\"");
+            clustered(alone, two, one)
+        })
+        .await;
+    let house = House::on(server).await;
+    let (id, key) = house.key("shop", TELEMETRY).await;
+    let here = house.enter("app-shop", &key).await.unwrap();
+    // Servers that joined later are asked about as well.
+    let began = Instant::now();
+    let there = loop {
+        match second.connect_as("app-shop", ConnectOptions::new().token(key.clone())).await {
+            Ok(guest) => break guest,
+            Err(error) => assert!(began.elapsed() < LONG, "{error}"),
+        }
+    };
+    let closed = house.revoke(&id, None).await;
+    assert_eq!((closed.closed, closed.complete()), (2, true), "{closed:?}");
+    ends(&here, LONG).await;
+    ends(&there, LONG).await;
+    let (id, _) = house.key("shop", TELEMETRY).await;
+    second.signal("STOP");
+    let closed = house.revoke(&id, None).await;
+    second.signal("CONT");
+    assert_eq!((closed.silent, closed.closed), (vec!["second".to_owned()], 0));
+    house.stop.send_replace(true);
+}
+
 /// A question about a log-in with this key as an intruder would make it up.
 fn forged(house: &House, key: &str, xkey: &XKey) -> Vec<u8> {
     let server = KeyPair::new_server();
@@ -352,12 +389,15 @@ fn forged(house: &House, key: &str, xkey: &XKey) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_question_is_not_answered_wherever_it_comes_from() {
-    // Somebody has got into the account of the questions, and may do everything there.
+    // Somebody has got into the account of the questions, and may do everything there; and a mistake lets Homeostat's account ask.
     let intruder = KeyPair::new_user();
     let public = intruder.public_key();
     let server = Rendered::start_with(PLAN, |conf| {
         let conf = conf.replace("auth_users: [\n", &format!("auth_users: [\n      {public}\n"));
-        conf.replace("  \"AUTH\" {\n    users: [\n", &format!("  \"AUTH\" {{\n    users: [\n      {{ nkey: {public} }}\n"))
+        let export = "exports: [{ service: \"$SYS.REQ.USER.AUTH\" }]";
+        let import = "imports: [{ service: { account: AUTH, subject: \"$SYS.REQ.USER.AUTH\" }, to: \"ask\" }]";
+        let conf = conf.replace("  \"HOMEOSTAT\" {\n", &format!("  \"HOMEOSTAT\" {{\n    {import}\n"));
+        conf.replace("  \"AUTH\" {\n    users: [\n", &format!("  \"AUTH\" {{\n    {export}\n    users: [\n      {{ nkey: {public} }}\n"))
     })
     .await;
     let house = House::on(server).await;
@@ -365,7 +405,7 @@ async fn a_forged_question_is_not_answered_wherever_it_comes_from() {
     let inside = house.server.connect_as("callout", ConnectOptions::with_nkey(intruder.seed().unwrap())).await.unwrap();
     let homeostat = house.server.connect("homeostat").await;
     let app = house.enter("app-shop", &key).await.unwrap();
-    // The service is there, and its account is not another's.
+    // What a real question looks like to somebody who sees it.
     let mut seen = inside.client.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
     inside.client.flush().await.unwrap();
     drop(house.enter("app-shop", &key).await.unwrap());
@@ -376,29 +416,28 @@ async fn a_forged_question_is_not_answered_wherever_it_comes_from() {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Server-Xkey", xkey.public_key());
     let forged = forged(&house, &key, &xkey);
-    let inbox = inside.client.new_inbox();
-    let mut answers = inside.client.subscribe(inbox.clone()).await.unwrap();
-    for (headers, question) in
-        [(headers.clone(), forged.clone()), (HeaderMap::new(), forged.clone()), (headers.clone(), b"eyJ.x.y".to_vec())]
-    {
-        inside.client.publish_with_reply_and_headers("$SYS.REQ.USER.AUTH", inbox.clone(), headers, question.into()).await.unwrap();
-    }
-    // A real one again, with another place for the answer: it is for the server alone, and for a log-in that is over.
-    let again =
-        inside.client.publish_with_reply_and_headers("$SYS.REQ.USER.AUTH", inbox.clone(), real.headers.unwrap(), real.payload).await;
-    again.unwrap();
-    drop(house.enter("app-shop", &key).await.unwrap());
-    while let Ok(Some(answer)) = tokio::time::timeout(Duration::from_secs(2), answers.next()).await {
-        let text = String::from_utf8_lossy(&answer.payload).into_owned();
-        assert!(!text.contains("eyJ") && xkey.open(&answer.payload, &XKey::new()).is_err(), "{text}");
-    }
+    let ask = |headers: &HeaderMap, question: Vec<u8>| {
+        homeostat.client.send_request(
+            "ask",
+            async_nats::Request::new().headers(headers.clone()).payload(question.into()).timeout(Some(Duration::from_secs(2))),
+        )
+    };
+    // Of a server that is none of ours; not sealed; no token. And a real one again, whose time is over by then.
+    assert!(ask(&headers, forged.clone()).await.is_err());
+    assert!(ask(&HeaderMap::new(), forged.clone()).await.is_err());
+    assert!(ask(&headers, b"eyJ.x.y".to_vec()).await.is_err());
+    assert!(ask(&real.headers.unwrap(), real.payload.to_vec()).await.is_err());
     let judged = house.keys.verifier.counts().hot.load(std::sync::atomic::Ordering::Relaxed) - before;
-    assert!(judged <= 2, "of the forged ones no key was judged: {judged}");
-    assert!(house.metrics.encode().contains("homeostat_callouts_total{result=\"forged\"} 3"), "{}", house.metrics.encode());
-    // Others are not heard at all.
+    assert_eq!(judged, 0, "no key was judged");
+    assert!(house.metrics.encode().contains("homeostat_callouts_total{result=\"forged\"} 4"), "{}", house.metrics.encode());
+    // Without such a mistake nobody is heard: the server keeps this subject for itself, also in its account.
     may_not_publish(&app, "$SYS.REQ.USER.AUTH").await;
-    let asked = homeostat.client.send_request("$SYS.REQ.USER.AUTH", async_nats::Request::new().headers(headers).payload(forged.into()));
-    assert!(tokio::time::timeout(LONG, asked).await.unwrap().is_err(), "nobody is there");
+    inside.client.publish_with_headers("$SYS.REQ.USER.AUTH", headers.clone(), forged.clone().into()).await.unwrap();
+    let began = Instant::now();
+    while !inside.was_refused("$SYS.REQ.USER.AUTH") {
+        assert!(began.elapsed() < LONG, "the server lets somebody else ask");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     house.stop.send_replace(true);
 }
 

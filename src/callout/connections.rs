@@ -25,8 +25,10 @@ use tokio::time::{sleep, timeout, timeout_at};
 const PAGE: usize = 512;
 /// Pages of one server that are read: more connections than nats-server takes as it is rendered.
 const PAGES_MAX: usize = 64;
-/// How long is waited for servers that nobody has heard yet.
+/// How long is waited for servers to say that they are there.
 const GATHER: Duration = Duration::from_millis(300);
+/// How long is waited for connections where no server has been heard yet.
+const STRANGERS: Duration = Duration::from_secs(1);
 /// How long a server that is known may take to answer.
 const ANSWER: Duration = Duration::from_millis(500);
 /// One that has not been heard for so long is gone.
@@ -183,7 +185,11 @@ impl Connections {
     /// Asks all servers; when nobody is known yet, whoever answers in time.
     async fn all(&self, subject: &'static str, ask: &Value) -> Result<Vec<Answer>, BusError> {
         let known = self.heard();
-        let within = if known.is_empty() || subject == PING { GATHER } else { ANSWER };
+        let within = match subject {
+            PING => GATHER,
+            _ if known.is_empty() => STRANGERS,
+            _ => ANSWER,
+        };
         let bus = self.bus().await?;
         let closed = |error: &dyn std::fmt::Display| BusError::Closed { what: subject.to_owned(), detail: error.to_string() };
         let client = bus.client();
@@ -227,6 +233,9 @@ impl Connections {
         };
         let known = self.heard();
         let answers = self.all(CONNECTIONS, &ask(0)).await?;
+        if answers.is_empty() && known.is_empty() {
+            return Err(BusError::Timeout { what: CONNECTIONS.to_owned(), after: STRANGERS });
+        }
         let here: BTreeSet<&String> = answers.iter().map(|answer| &answer.server.id).collect();
         let silent = known.iter().filter(|(id, _)| !here.contains(id)).map(|(_, heard)| heard.name.clone()).collect();
         let mut found = BTreeSet::new();

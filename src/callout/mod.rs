@@ -54,7 +54,8 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 256;
 /// How long an answer may take: less than the server waits.
 const WITHIN: Duration = Duration::from_millis(1_500);
-/// The pause before somebody is judged again when too many want in.
+/// How often somebody is judged again when too many want in, and the pause before.
+const TRIES: u32 = 4;
 const AGAIN: Duration = Duration::from_millis(100);
 /// The pause before the bus is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -159,9 +160,12 @@ impl Callout {
 
     /// Answers for ever.
     async fn answer(self: Arc<Self>, keys: Keys, metrics: Arc<Metrics>) {
+        let mut told = false;
         loop {
-            if let Err(error) = self.clone().listen(keys.clone(), metrics.clone()).await {
-                tracing::warn!(%error, "nobody gets in with an API key yet: the bus cannot be listened to");
+            if let Err(error) = self.clone().listen(keys.clone(), metrics.clone()).await
+                && !std::mem::replace(&mut told, true)
+            {
+                tracing::warn!(%error, "nobody gets in with an API key until the bus can be listened to");
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -221,13 +225,16 @@ impl Callout {
 
     async fn judge(&self, keys: &Keys, question: &Question) -> Result<Vec<u8>, (&'static str, &'static str)> {
         let Some(key) = &question.key else { return Err(("no key was shown", "refused")) };
+        let mut tries = 0;
         let principal = loop {
             match keys.verifier.verify_from(key.expose(), question.source).await {
                 Ok(principal) => break principal,
                 Err(Refused::Invalid) => return Err(("the key is not accepted", "refused")),
-                // The deadline of the whole ends this.
-                Err(Refused::Busy) => tokio::time::sleep(AGAIN).await,
+                // After an outage all come at once.
+                Err(Refused::Busy) if tries < TRIES => tokio::time::sleep(AGAIN).await,
+                Err(Refused::Busy) => return Err(("keys cannot be checked now", "busy")),
             }
+            tries += 1;
         };
         let guests = self.guests();
         let Some(grant) = guests.grant(&principal.owner, &principal.scopes, question.name.as_deref()) else {

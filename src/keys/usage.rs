@@ -18,6 +18,8 @@ use tokio::sync::{Notify, watch};
 
 /// How often it is written down.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(10);
+/// How often somebody who got in and is still there counts as a use.
+const PRESENT_EVERY_MS: u64 = 60 * 60 * 1_000;
 /// How soon after a first use.
 const FIRST_AFTER: Duration = Duration::from_millis(100);
 
@@ -80,6 +82,13 @@ impl Usage {
         }
         if !cell.seen.load(Ordering::Relaxed) && !cell.seen.swap(true, Ordering::Relaxed) {
             self.first.notify_one();
+        }
+    }
+
+    /// Somebody who got in with it is still there. That is a use an hour, so that whoever stays for long is not taken for gone.
+    pub(super) fn present(&self, cell: &Cell, now: UnixMs) {
+        if now.saturating_sub(cell.last.load(Ordering::Relaxed)) >= PRESENT_EVERY_MS {
+            self.used(cell, now, None);
         }
     }
 

@@ -373,7 +373,7 @@ impl Verifier {
         Ok(self.cache.put(*id, &row, epoch).map(|row| (row, epoch)))
     }
 
-    /// Does a version still let its holder in? For somebody who got in with it and is still there.
+    /// Does a version still let its holder in? For somebody who got in with it and is still there; that he is counts as a use now and then.
     ///
     /// # Errors
     /// [`Refused::Invalid`] when it does not, [`Refused::Busy`] when nobody can say.
@@ -382,8 +382,8 @@ impl Verifier {
         for _ in 0..ATTEMPTS {
             let Some((row, _)) = self.row(&id).await? else { continue };
             let now = self.clock.now();
-            let accepted = row.secrets.iter().any(|secret| secret.version.version == version && secret.version.accepted_at(now));
-            return if accepted { Ok(()) } else { Err(Refused::Invalid) };
+            let accepted = row.secrets.iter().find(|secret| secret.version.version == version && secret.version.accepted_at(now));
+            return accepted.map(|secret| self.usage.present(&secret.usage, now)).ok_or(Refused::Invalid);
         }
         Err(Refused::Busy)
     }

@@ -72,6 +72,23 @@ impl Rendered {
         let output = render(dir.path(), port, arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        Rendered::run(dir, port, summary, change).await
+    }
+
+    /// Another server with the same configuration, somewhat changed.
+    pub async fn another(&self, change: impl FnOnce(String) -> String) -> Rendered {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let conf = std::fs::read_to_string(self.summary["conf"].as_str().unwrap()).unwrap();
+        let conf = conf.replace(self.dir.path().to_str().unwrap(), dir.path().to_str().unwrap());
+        let own = dir.path().join("nats-server.conf");
+        std::fs::write(&own, conf.replace(&format!("127.0.0.1:{}", self.port), &format!("127.0.0.1:{port}"))).unwrap();
+        let mut summary = self.summary.clone();
+        summary["conf"] = own.to_str().unwrap().into();
+        Rendered::run(dir, port, summary, change).await
+    }
+
+    async fn run(dir: TempDir, port: u16, summary: Value, change: impl FnOnce(String) -> String) -> Rendered {
         let conf = summary["conf"].as_str().unwrap();
         std::fs::write(conf, change(std::fs::read_to_string(conf).unwrap())).unwrap();
         let checked = Command::new(server_binary()).args(["-t", "-c", conf]).output().unwrap();
@@ -89,6 +106,11 @@ impl Rendered {
 
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
     }
 
     /// Names of all users with this role.

@@ -144,6 +144,7 @@ proptest! {
 
     #[test]
     fn a_name_is_read_as_it_was_written(key in "[0-9A-Za-z]{12}", version in any::<u32>()) {
-        prop_assert_eq!(named(&name(&key, version)), Some((key.as_str(), version)));
+        let name = name(&key, version);
+        prop_assert_eq!(named(&name), Some((key.as_str(), version)));
     }
 }
