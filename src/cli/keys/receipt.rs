@@ -51,7 +51,7 @@ fn sent_away(out: &mut Out, connections: &Closed) -> Result<(), CliError> {
             let word = out.paint(Tone::Bad, "unknown");
             out.line(format!("  {word} whether anybody is on the bus with it: {}; running gateways look every 5 s", plain(trouble)))?;
         }
-        (None, 0) => out.line("  nobody was on the bus with it".to_owned())?,
+        (None, 0) => out.line("  nobody was on the bus with it")?,
         (None, count) => {
             let word = out.paint(Tone::Good, "closed");
             out.line(format!("  {word} {count} connection{} to the bus after {took:.1?}", if *count == 1 { "" } else { "s" }))?;
