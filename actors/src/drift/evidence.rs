@@ -346,9 +346,12 @@ mod tests {
         }
     }
 
+    /// Values, and how often each is there.
+    type Values<'a> = &'a [(f64, usize)];
+
     /// What the guarded rule says of one feature.
-    fn verdict(a: &[(f64, usize)], b: &[(f64, usize)]) -> (Evidence, crate::drift::Verdict) {
-        let sample = |values: &[(f64, usize)]| {
+    fn verdict(a: Values<'_>, b: Values<'_>) -> (Evidence, crate::drift::Verdict) {
+        let sample = |values: Values<'_>| {
             let mut sample = Sample::default();
             values.iter().for_each(|(value, times)| (0..*times).for_each(|_| sample.number(*value)));
             sample
@@ -362,7 +365,7 @@ mod tests {
     #[test]
     fn a_fall_from_a_heavy_value_is_as_large_as_a_rise() {
         use crate::drift::Verdict::{None, Significant};
-        let cases: [(&[(f64, usize)], &[(f64, usize)], _); 8] = [
+        let cases: [(Values<'_>, Values<'_>, _); 8] = [
             (&[(100.0, 1000)], &[(0.0, 1000)], Significant),
             (&[(100.0, 1000)], &[(200.0, 1000)], Significant),
             (&[(1.0, 950), (0.0, 50)], &[(1.0, 500), (0.0, 500)], Significant),
