@@ -8,7 +8,9 @@ pub mod asyncapi;
 pub mod dashboards;
 pub mod yaml;
 
-use homeostat_schemas::event::{Cache, Call, Calls, EventKind, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span};
+use homeostat_schemas::event::{
+    Breaker, Cache, Call, Calls, EventKind, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span,
+};
 use homeostat_schemas::{Admission, Alert, Answer, Ask, Command, KeyFact, Outcome, SealedKey};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use std::collections::BTreeMap;
@@ -52,6 +54,7 @@ fn event(kind: EventKind, generator: &mut SchemaGenerator) -> Schema {
         EventKind::Request => generator.root_schema_for::<Request>(),
         EventKind::Call => generator.root_schema_for::<Call>(),
         EventKind::Calls => generator.root_schema_for::<Calls>(),
+        EventKind::Breaker => generator.root_schema_for::<Breaker>(),
         EventKind::Span => generator.root_schema_for::<Span>(),
         EventKind::Heartbeat => generator.root_schema_for::<Heartbeat>(),
         EventKind::Resource => generator.root_schema_for::<Resource>(),

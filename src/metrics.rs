@@ -13,7 +13,7 @@ use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output, Topics};
 use homeostat_actors::status::StatusView;
 use homeostat_schemas::rule::CATALOGUE;
-use homeostat_schemas::{Alert, Content, EventKind, State, TraceContext};
+use homeostat_schemas::{Alert, Content, Event, EventKind, State, TraceContext};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -86,6 +86,13 @@ pub struct KindLabel {
     pub kind: &'static str,
 }
 
+/// A label for where a local breaker went.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct BreakerLabel {
+    /// The state it went to.
+    pub to: &'static str,
+}
+
 /// Labels of an HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
@@ -122,6 +129,8 @@ pub struct Metrics {
     pub messages: Counter,
     /// Good events, by kind.
     pub events: Family<KindLabel, Counter>,
+    /// Changes of local breakers, by where they went.
+    pub breaker_changes: Family<BreakerLabel, Counter>,
     /// Messages or events set aside.
     pub dead: Counter,
     /// How often retention removed telemetry before it was read.
@@ -188,6 +197,7 @@ impl Default for Metrics {
         let metrics = Metrics {
             messages: Counter::default(),
             events: Family::default(),
+            breaker_changes: Family::default(),
             dead: Counter::default(),
             overtaken: Counter::default(),
             alerts: Family::default(),
@@ -220,6 +230,13 @@ impl Default for Metrics {
         let r = &mut registry;
         r.add("homeostat_log_messages", None, &[], "Messages read from the log", metrics.messages.clone());
         r.add("homeostat_events", None, &["kind"], "Good events read from the log", metrics.events.clone());
+        r.add(
+            "homeostat_breaker_changes",
+            None,
+            &["to"],
+            "Changes of state that local breakers reported, by the state they went to",
+            metrics.breaker_changes.clone(),
+        );
         r.add("homeostat_dead", None, &[], "Messages and events that could not be processed and were set aside", metrics.dead.clone());
         r.add(
             "homeostat_log_overtaken",
@@ -369,6 +386,17 @@ impl Metrics {
                 .map(|(delivery, _)| if let Content::Events(events) = &delivery.content { events.iter().flatten().count() } else { 0 });
             self.events.get_or_create(&KindLabel { kind: kind.name() }).inc_by(good.sum::<usize>() as u64);
         }
+        for (delivery, _) in chunk.messages().filter(|(_, topics)| topics.meets(Topics::event(EventKind::Breaker))) {
+            let Content::Events(events) = &delivery.content else { continue };
+            // One that only says again where it stands has not changed.
+            let changed = events.iter().flatten().filter_map(|event| match event {
+                Event::Breaker(said) if said.from.is_some() => Some(said.state.name()),
+                _ => None,
+            });
+            changed.for_each(|to| {
+                self.breaker_changes.get_or_create(&BreakerLabel { to }).inc();
+            });
+        }
     }
 
     /// Counts what was published.
@@ -461,6 +489,7 @@ mod tests {
         metrics.alerts.get_or_create(&alert).inc();
         metrics.cures.get_or_create(&CureLabel { outcome: "verified" }).inc();
         metrics.findings.get_or_create(&RuleLabel { rule: "query.slow" }).set(1);
+        metrics.breaker_changes.get_or_create(&BreakerLabel { to: "open" }).inc();
         metrics.delivered("webhook", 1);
         metrics.asked("admitted");
         metrics.closed(1);

@@ -26,6 +26,47 @@ async fn report(log: &Log, ok: u64, failed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_breakers_of_replicas_are_shown_also_after_a_restart() {
+    let server = Server::start().await;
+    let log = server.log().await;
+    let dir = server.path("worker");
+    let mut worker = Worker::spawn(&dir, Some(&server.url()), &[], &[]);
+    let gateway = worker.ready().await;
+    let said = |n: u32, state: &str, epoch: u64| {
+        json!({"kind": "breaker", "service": "shop", "at_ms": now_ms(), "instance": format!("shop-{n}"), "peer": "payments",
+            "state": state, "from": "closed", "why": "sequential", "epoch": epoch})
+    };
+    let subject = log.subject("event.breaker.shop");
+    let body = serde_json::to_vec(&[said(1, "open", 7), said(2, "half_open", 8)]).unwrap();
+    log.append(Message::new(subject, body).with("content-type", "application/json")).await.unwrap();
+    shown(&gateway).await;
+    let metrics = http_get(&gateway, "/metrics").await.unwrap().1;
+    assert!(metrics.contains("homeostat_breaker_changes_total{to=\"half_open\"} 1"), "{metrics}");
+    assert!(worker.stop().await.success());
+    // Another process takes over where the first one was.
+    let mut worker = Worker::spawn(&dir, Some(&server.url()), &[], &[]);
+    let gateway = worker.ready().await;
+    shown(&gateway).await;
+    assert!(worker.stop().await.success());
+    server.stop().await;
+}
+
+/// Waits until both replicas are seen.
+async fn shown(gateway: &str) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let (status, body) = http_get(gateway, "/api/v1/breakers?service=shop").await.unwrap();
+        let view: Value = serde_json::from_str(&body).unwrap();
+        if status == 200 && view[0]["local_states"] == json!({"open": 1, "half_open": 1}) {
+            assert_eq!((&view[0]["local"][0]["instance"], &view[0]["local"][0]["why"]), (&json!("shop-1"), &json!("sequential")), "{body}");
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not shown: {body}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_hear_what_share_of_their_calls_they_may_make() {
     let server = Server::start().await;
     let log = server.log().await;

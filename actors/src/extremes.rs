@@ -16,7 +16,8 @@ use crate::recovery::RecoveryCore;
 use crate::rig::START;
 use crate::status::StatusCore;
 use homeostat_schemas::event::{
-    Cache, Call, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, SampleValue, Span,
+    Breaker, BreakerState, Cache, Call, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample,
+    SampleValue, Span,
 };
 use homeostat_schemas::key::{KeyChange, KeyFact, KeyRecord, KeyState, KeyUsage, KeyVersion, RecipientChange};
 use homeostat_schemas::{Alert, Answer, Command, Content, Delivery, Event, EventKind, Mode, Outcome, State, TraceContext, UnixMs};
@@ -105,6 +106,14 @@ impl Draw<'_> {
                     slow: self.some(Self::count)
                 })
             }
+            EventKind::Breaker => event!(Breaker {
+                peer: self.text(),
+                state: self.of(&[BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen, BreakerState::Disabled]),
+                epoch: self.count(),
+                operation: self.some(Self::text),
+                why: self.some(Self::text),
+                since_ms: self.some(Self::time),
+            }),
             EventKind::Span => event!(Span {
                 name: self.text(),
                 op: self.text(),

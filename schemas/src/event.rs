@@ -5,12 +5,15 @@
 //! be meant ([`DURATION_MAX_MS`], [`INTERVAL_S`], [`UP_MAX_S`], [`INSTANT_MAX_MS`]) or (on the live bus) a time more than a day
 //! ahead of log time makes the event dead, never its siblings. Counts and bytes have no limit but that of their type.
 
+mod breaker_state;
 mod kinds;
 mod limits;
 mod sample;
 
+pub use breaker_state::BreakerState;
 pub use kinds::{
-    Cache, Call, CallOutcome, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span, Tag,
+    Breaker, Cache, Call, CallOutcome, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample,
+    Span, Tag,
 };
 pub use limits::{DURATION_MAX_MS, INSTANT_MAX_MS, INTERVAL_S, SERVICE_MAX, UP_MAX_S};
 pub use sample::SampleValue;
@@ -120,6 +123,8 @@ for_each_kind! {
     Call = "call",
     /// Many outbound calls, summed by the client.
     Calls = "calls",
+    /// A local breaker's state.
+    Breaker = "breaker",
     /// A span that is context for N+1 and nothing else.
     Span = "span",
     /// A sign of life.

@@ -154,6 +154,7 @@ impl Subject {
             Subject::Event(EventKind::Request, _) => "event.request",
             Subject::Event(EventKind::Call, _) => "event.call",
             Subject::Event(EventKind::Calls, _) => "event.calls",
+            Subject::Event(EventKind::Breaker, _) => "event.breaker",
             Subject::Event(EventKind::Span, _) => "event.span",
             Subject::Event(EventKind::Heartbeat, _) => "event.heartbeat",
             Subject::Event(EventKind::Resource, _) => "event.resource",

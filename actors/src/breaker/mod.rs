@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `scope` | the calls of one service to one peer: all, of an operation, from a zone; when it opens |
 //! | `ramp` | how far it is open: probes, a ramp, back-off |
+//! | `local` | where the replicas' own breakers stand, as they say |
 //!
 //! It opens when the sum of failures (CUSUM at `threshold`) reaches `failures_min` and `failures_s` seconds of traffic, from enough
 //! distinct replicas. Of scopes that contain one another the widest that fails is the one that opens: a zone is told apart only
@@ -22,18 +23,21 @@
 //! - BR-2 A finding `breaker.open` is open exactly while its breaker is, unless the rule is off or there is no room for it.
 //! - BR-3 Shares lie between 0 and 1, and epochs only grow.
 //! - BR-4 Only a breaker that is not closed, or was not a lease ago, costs anything at a tick beside a look once a second.
+//! - BR-5 No more local breakers of a scope are kept than `replicas_max`; an older word about one never replaces a newer.
 
 mod config;
+mod local;
 mod ramp;
 mod scope;
 mod view;
 
 pub use config::{BreakerConfig, ShedMode};
+pub use local::LocalBreakerView;
 pub use view::BreakerView;
 
 use crate::core::{Announcement, Core, Cx, Input, Interest, clip};
 use crate::incidents::{Finding, Incidents};
-use homeostat_schemas::event::{Call, CallOutcome, Calls};
+use homeostat_schemas::event::{Breaker, Call, CallOutcome, Calls};
 use homeostat_schemas::{Admission, AdmissionState, Event, EventKind, Mode, Ms, UnixMs, rule};
 use ramp::Phase;
 use scope::{Reached, Scope, Sums};
@@ -61,7 +65,7 @@ pub struct BreakerCore {
     /// The last epoch given to an admission.
     epoch: u64,
     swept_ms: UnixMs,
-    /// Reports about calls for which there was no room.
+    /// Reports for which there was no room.
     no_room: u64,
     scopes_max: usize,
     replicas_max: usize,
@@ -70,7 +74,7 @@ pub struct BreakerCore {
 impl Core for BreakerCore {
     const NAME: &'static str = "breaker";
     const STATE_VERSION: u16 = 1;
-    const INTEREST: Interest = Interest { events: &[EventKind::Call, EventKind::Calls], ..Interest::NONE };
+    const INTEREST: Interest = Interest { events: &[EventKind::Call, EventKind::Calls, EventKind::Breaker], ..Interest::NONE };
     type Config = BreakerConfig;
     type View = Vec<BreakerView>;
 
@@ -79,6 +83,7 @@ impl Core for BreakerCore {
         match input {
             Input::Event(Event::Call(call)) => self.call(call, cx),
             Input::Event(Event::Calls(calls)) => self.calls(calls, cx),
+            Input::Event(Event::Breaker(said)) => self.local(said, cx),
             Input::Tick => self.tick(cx),
             Input::Event(_) | Input::End | Input::Alert(_) | Input::Command(_) | Input::Outcome(_) | Input::Key(_) | Input::Answer(_) => {}
         }
@@ -95,7 +100,10 @@ impl Core for BreakerCore {
             let (first, retries) = scope.phase.shares();
             (0.0..=1.0).contains(&first) && (0.0..=1.0).contains(&retries) && scope.epoch <= self.epoch && scope.excess >= 0.0
         };
-        (!self.scopes.values().all(fine)).then_some("BR-3")
+        if !self.scopes.values().all(fine) {
+            return Some("BR-3");
+        }
+        self.scopes.values().any(|scope| scope.locals.len() > self.replicas_max).then_some("BR-5")
     }
 
     fn view(&self, now: UnixMs, config: &BreakerConfig) -> Vec<BreakerView> {
@@ -125,6 +133,17 @@ impl BreakerCore {
         if sums.all() > 0 {
             let about = (calls.service.as_str(), calls.peer.as_str(), calls.operation.as_deref(), calls.zone.as_deref());
             self.take(about, calls.instance.as_deref(), sums, cx);
+        }
+    }
+
+    /// The breaker of a replica says where it stands.
+    fn local(&mut self, said: &Breaker, cx: &mut Cx<'_, BreakerConfig>) {
+        let operation = said.operation.as_deref().map(|name| clip(name).to_owned());
+        let key = Key { service: said.service.clone(), peer: said.peer.clone(), operation, zone: None };
+        let room = self.has_room(&key, cx.config)
+            && self.scopes.entry(key).or_insert_with(|| Scope::new(cx.now)).locals.hear(said, cx.now, cx.config);
+        if !room {
+            self.no_room = self.no_room.saturating_add(1);
         }
     }
 
@@ -223,7 +242,7 @@ impl BreakerCore {
             self.incidents.sweep(cx);
             let config = cx.config;
             self.scopes.values_mut().for_each(|scope| scope.forget(cx.now, config));
-            let quiet = |scope: &Scope| cx.now.saturating_sub(scope.heard_ms) >= config.forget_ms;
+            let quiet = |scope: &Scope| scope.locals.len() == 0 && cx.now.saturating_sub(scope.heard_ms) >= config.forget_ms;
             let gone: Vec<Key> = self.scopes.iter().filter(|(_, scope)| quiet(scope)).map(|(key, _)| key.clone()).collect();
             for key in gone {
                 self.forget(&key, "nothing is heard of its calls any more", cx);

@@ -4,6 +4,7 @@
 //! true share of failures is below it the sum keeps returning to zero, above it grows without end.
 
 use super::config::BreakerConfig;
+use super::local::Locals;
 use super::ramp::Phase;
 use homeostat_schemas::{Ms, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,9 @@ pub(super) struct Scope {
     pub(super) phase: Phase,
     pub(super) epoch: u64,
     pub(super) heard_ms: UnixMs,
+    /// Last, and not in states of before.
+    #[serde(default)]
+    pub(super) locals: Locals,
 }
 
 /// Why a breaker opens: the numbers behind it.
@@ -120,6 +124,7 @@ impl Scope {
             phase: Phase::Closed,
             epoch: 0,
             heard_ms: now,
+            locals: Locals::default(),
         }
     }
 
@@ -165,6 +170,7 @@ impl Scope {
     /// Replicas heard of late are forgotten when they fall silent; as none of them reports, none holds the sum up either.
     pub(super) fn forget(&mut self, now: UnixMs, config: &BreakerConfig) {
         self.replicas.retain(|_, replica| now.saturating_sub(replica.heard_ms) < config.replica_ms);
+        self.locals.forget(now, config);
         if self.phase == Phase::Closed && self.excess > 0.0 && now.saturating_sub(self.heard_ms) >= config.replica_ms {
             self.calm();
         }
@@ -180,6 +186,7 @@ impl Scope {
         while self.replicas.len() > config.replicas_max.saturating_add(1) {
             self.replicas.pop_last();
         }
+        self.locals.limit(config);
     }
 
     /// Should it open?

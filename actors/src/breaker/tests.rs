@@ -192,10 +192,68 @@ fn a_flood_of_names_finds_its_limit() {
     assert!(rig.driver().view().len() <= 20);
 }
 
+/// What the breaker of replica `n` says.
+fn local(n: u32, state: &str, why: Option<&str>, epoch: u64) -> Value {
+    json!({"kind": "breaker", "instance": format!("shop-{n}"), "zone": "z1", "peer": "payments", "state": state,
+        "from": why.map(|_| "closed"), "why": why, "epoch": epoch, "since_ms": START + epoch})
+}
+
+/// The local breakers as they are seen, a line each.
+fn locals(rig: &Rig<BreakerCore>) -> String {
+    let one = |view: &BreakerView| {
+        let all = view.local.iter().map(|l| format!("{} {} {} {}\n", view.peer, l.instance, l.state, l.why.as_deref().unwrap_or("-")));
+        all.collect::<String>()
+    };
+    rig.driver().view().iter().map(one).collect()
+}
+
+#[test]
+fn the_breakers_of_replicas_are_seen_as_they_change_and_forgotten_when_they_fall_silent() {
+    let mut rig = rig();
+    rig.feed([
+        at(1.0, local(1, "open", Some("sequential"), 1_000)),
+        at(1.1, local(2, "forced_open", Some("operator"), 1_100)),
+        at(1.2, local(3, "closed", Some("probes_good"), 1_200)),
+        // Late: stored after the word that followed it.
+        at(1.3, local(3, "half_open", Some("wait_over"), 1_150)),
+    ]);
+    expect![[r#"
+        payments shop-1 open sequential
+        payments shop-2 forced_open operator
+        payments shop-3 closed probes_good
+    "#]]
+    .assert_eq(&locals(&rig));
+    let counts = rig.driver().view().remove(0).local_states;
+    assert_eq!(counts.values().sum::<usize>(), 3);
+    // The first goes on to say so, the others fall silent.
+    rig.feed([at(20.0, local(1, "open", None, 1_000)), at(30.0, local(1, "half_open", Some("wait_over"), 29_000))]);
+    rig.until(40.0);
+    assert_eq!(locals(&rig), "payments shop-1 half_open wait_over\n");
+    rig.until(70.0);
+    assert_eq!((locals(&rig), rig.transcript()), (String::new(), String::new()), "and nobody is told: it is the replica's own affair");
+    rig.until(700.0);
+    assert!(rig.driver().view().is_empty());
+}
+
+#[test]
+fn a_flood_of_local_breakers_finds_its_limit() {
+    let config = BreakerConfig { scopes_max: 20, parts_max: 4, replicas_max: 3, ..BreakerConfig::default() };
+    let mut rig = Rig::<BreakerCore>::with(config);
+    for n in 0..500u32 {
+        let mut event = local(n, "open", None, u64::from(n));
+        event["peer"] = format!("peer-{}", n % 40).into();
+        event["operation"] = format!("op-{}", n % 7).into();
+        rig.feed([at(f64::from(n) * 0.01, event)]);
+    }
+    let view = rig.driver().view();
+    assert!(view.len() <= 20 && view.iter().all(|view| view.local.len() <= 3));
+}
+
 #[test]
 fn a_restart_anywhere_changes_nothing() {
     let mut story = traffic(0.1, 3.0, 6, |_| (5, 0));
     story.extend(traffic(3.1, 4.1, 6, |_| (0, 5)));
+    story.extend([at(4.2, local(1, "open", Some("sequential"), 4_000)), at(4.3, local(2, "disabled", Some("operator"), 4_100))]);
     story.extend([at(5.0, report(1, 1, 0)), at(5.3, report(2, 1, 0))]);
     story.extend(traffic(5.5, 9.0, 6, |n| (4, u64::from(n == 1))));
     story.push((START + 9_500, Content::Tick));

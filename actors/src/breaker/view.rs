@@ -1,11 +1,14 @@
 //! What can be seen of the fleet's breakers.
 
 use super::config::ShedMode;
+use super::local::LocalBreakerView;
 use super::scope::Scope;
 use super::{BreakerConfig, BreakerCore, Key};
+use homeostat_schemas::event::BreakerState;
 use homeostat_schemas::{AdmissionState, UnixMs};
 use schemars::JsonSchema;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// One breaker.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -41,8 +44,14 @@ pub struct BreakerView {
     pub run_since_ms: Option<UnixMs>,
     /// The epoch of the last admission, 0 before the first.
     pub epoch: u64,
-    /// When calls were last reported.
+    /// When calls were last reported, or it was first heard of.
     pub heard_ms: UnixMs,
+    /// How many replicas' own breakers stand where; those that have been closed for a while say nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub local_states: BTreeMap<BreakerState, usize>,
+    /// The first hundred of them, those that are not closed before the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub local: Vec<LocalBreakerView>,
 }
 
 impl BreakerCore {
@@ -69,5 +78,7 @@ fn one(key: &Key, scope: &Scope, now: UnixMs, config: &BreakerConfig) -> Breaker
         run_since_ms: (scope.excess > 0.0).then_some(scope.began_ms),
         epoch: scope.epoch,
         heard_ms: scope.heard_ms,
+        local_states: scope.locals.counts(),
+        local: scope.locals.view(),
     }
 }

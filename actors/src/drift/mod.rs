@@ -100,6 +100,7 @@ impl Core for DriftCore {
                 | Event::Request(_)
                 | Event::Call(_)
                 | Event::Calls(_)
+                | Event::Breaker(_)
                 | Event::Span(_)
                 | Event::Heartbeat(_)
                 | Event::Resource(_)

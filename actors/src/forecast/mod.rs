@@ -174,6 +174,7 @@ impl ForecastCore {
             | Event::Query(_)
             | Event::Call(_)
             | Event::Calls(_)
+            | Event::Breaker(_)
             | Event::Span(_)
             | Event::Heartbeat(_)
             | Event::Cache(_)

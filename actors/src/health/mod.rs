@@ -119,7 +119,15 @@ impl Core for HealthCore {
             Input::Tick => self.tick(cx),
             // The end of a file says nothing about anyone's health.
             Input::End
-            | Input::Event(Event::Query(_) | Event::Call(_) | Event::Calls(_) | Event::Span(_) | Event::Sample(_) | Event::Metric(_))
+            | Input::Event(
+                Event::Query(_)
+                | Event::Call(_)
+                | Event::Calls(_)
+                | Event::Breaker(_)
+                | Event::Span(_)
+                | Event::Sample(_)
+                | Event::Metric(_),
+            )
             | Input::Command(_)
             | Input::Outcome(_)
             | Input::Key(_) => {}

@@ -98,6 +98,7 @@ impl Core for KeyRotationCore {
                 | Event::Request(_)
                 | Event::Call(_)
                 | Event::Calls(_)
+                | Event::Breaker(_)
                 | Event::Span(_)
                 | Event::Heartbeat(_)
                 | Event::Resource(_)

@@ -135,6 +135,7 @@ impl Core for RecoveryCore {
                 | Event::Request(_)
                 | Event::Call(_)
                 | Event::Calls(_)
+                | Event::Breaker(_)
                 | Event::Span(_)
                 | Event::Sample(_)
                 | Event::Metric(_),

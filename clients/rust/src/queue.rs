@@ -111,7 +111,9 @@ fn weight(event: &Event) -> usize {
         Event::Order(order) => serde_json::to_string(&order.args).map_or(0, |text| text.len()),
         Event::Request(request) => request.route.len(),
         Event::Span(span) => span.name.len() + span.op.len(),
-        Event::Call(_) | Event::Calls(_) | Event::Resource(_) | Event::Pool(_) | Event::Cache(_) | Event::Metric(_) => 0,
+        Event::Call(_) | Event::Calls(_) | Event::Breaker(_) | Event::Resource(_) | Event::Pool(_) | Event::Cache(_) | Event::Metric(_) => {
+            0
+        }
     };
     size_of::<Item>() + beside
 }

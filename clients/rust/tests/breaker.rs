@@ -64,6 +64,64 @@ async fn a_peer_that_fails_is_left_alone_and_the_fleet_hears_of_it() {
     assert_eq!(sums(&events, "stock"), (1, 0, 0));
 }
 
+/// What a peer's breaker said: from, to, why.
+fn said(events: &[Event], peer: &str) -> Vec<(Option<State>, State, Option<String>)> {
+    let all = events.iter().filter_map(|event| if let Event::Breaker(said) = event { Some(said) } else { None });
+    let mut all: Vec<_> = all.filter(|said| said.peer == peer).collect();
+    all.sort_by_key(|said| said.epoch);
+    assert!(all.iter().all(|said| said.instance.as_deref() == Some("web-1") && said.since_ms.is_some_and(|since| since <= said.at_ms)));
+    all.into_iter().map(|said| (said.from, said.state, said.why.clone())).collect()
+}
+
+#[tokio::test]
+async fn every_change_of_state_is_on_the_log() {
+    use State::{Closed, Disabled, ForcedOpen, HalfOpen, Open};
+    let server = Server::with_log("").await;
+    let client = server.settings("shop").instance("web-1").start().await.unwrap();
+    let config = Config { min_calls: 4, open_ms: 10, open_max_ms: 10, half_open_permits: 1, ..Config::default() };
+    let payments = client.breaker_with("payments", None, config);
+    let charge = client.breaker_with("stock", Some("reserve"), quick());
+    fail(&payments, 8).await;
+    assert_eq!(payments.snapshot().state, Open);
+    soon(async {
+        while payments.snapshot().state != Closed {
+            let _ = payments.call(async { Ok::<_, &str>(1) }).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    for operation in [Operation::ForceOpen, Operation::Disable, Operation::Enable] {
+        charge.operate(operation);
+    }
+    client.shutdown(LONG).await.unwrap();
+    let events = server.events().await;
+    let why = |word: &str| Some(word.to_owned());
+    let story =
+        [(Some(Closed), Open, why("failure_rate")), (Some(Open), HalfOpen, why("wait_over")), (Some(HalfOpen), Closed, why("probes_good"))];
+    assert_eq!(said(&events, "payments"), story);
+    let operated = [(Some(Closed), ForcedOpen), (Some(ForcedOpen), Disabled), (Some(Disabled), Closed)];
+    assert_eq!(said(&events, "stock"), operated.map(|(from, to)| (from, to, why("operator"))));
+    assert!(
+        events
+            .iter()
+            .all(|event| !matches!(event, Event::Breaker(said) if said.peer == "stock" && said.operation.as_deref() != Some("reserve")))
+    );
+}
+
+#[tokio::test]
+async fn a_bus_that_is_away_holds_no_breaker_up() {
+    let server = Server::idle("");
+    let client = server.settings("shop").start().await.unwrap();
+    let payments = client.breaker_with("payments", None, quick());
+    for n in 0..10_000 {
+        payments.operate(if n % 2 == 0 { Operation::ForceOpen } else { Operation::Close });
+    }
+    // 64 changes wait for the reporter at most, and eight of them are told; the rest of the queue is the application's.
+    until("what is due is told", || client.stats().waiting > 0).await;
+    assert!(client.stats().waiting <= 8 + 2, "{:?}", client.stats());
+    assert_eq!((payments.snapshot().state, client.stats().dropped), (State::Closed, 0));
+}
+
 #[tokio::test]
 async fn what_says_nothing_of_the_peer_opens_nothing() {
     let server = Server::idle("");

@@ -1,6 +1,8 @@
 //! The words of a breaker: whose rules it follows, where it stands, what a call may end as, why one was refused.
 
 use homeostat_schemas::Ms;
+/// Where a breaker stands: the word of its events.
+pub use homeostat_schemas::event::BreakerState as State;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -58,52 +60,6 @@ impl fmt::Display for UnknownDialect {
 }
 
 impl std::error::Error for UnknownDialect {}
-
-/// Where a breaker stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Calls pass and are counted.
-    #[default]
-    Closed,
-    /// Calls are refused until a wait is over.
-    Open,
-    /// A few calls pass, to see how they end.
-    HalfOpen,
-    /// Calls are refused until somebody says otherwise.
-    ForcedOpen,
-    /// Calls pass and are not counted.
-    Disabled,
-    /// Calls pass and are counted, and nothing follows from it: what is called observing elsewhere.
-    MetricsOnly,
-}
-
-impl State {
-    /// The word in traces, events and views.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            State::Closed => "closed",
-            State::Open => "open",
-            State::HalfOpen => "half_open",
-            State::ForcedOpen => "forced_open",
-            State::Disabled => "disabled",
-            State::MetricsOnly => "metrics_only",
-        }
-    }
-
-    /// Does every call pass?
-    #[must_use]
-    pub const fn passes(self) -> bool {
-        matches!(self, State::Closed | State::Disabled | State::MetricsOnly)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// How an admitted call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

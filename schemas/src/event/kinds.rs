@@ -1,7 +1,7 @@
 //! The fields of each kind, in the order of the documentation.
 
 use super::limits::{duration_ms, duration_us, finite, instant, interval, not_negative, peer, service, share, up};
-use super::{EventKind, Kind, SampleValue, Unfit};
+use super::{BreakerState, EventKind, Kind, SampleValue, Unfit};
 use crate::time::UnixMs;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -241,6 +241,35 @@ kind! {
     check(self) {
         peer(self.peer.len())?;
         duration_ms("over_ms", self.over_ms)?;
+    }
+}
+
+kind! {
+    /// A local breaker changed its state, or says again where it stands: every 10 s while it is not closed.
+    Breaker {
+        /// Calls to whom it guards.
+        peer: String,
+        /// Where it stands now.
+        state: BreakerState,
+        /// Grows with every change of this breaker, also when the process was made anew: of two, the larger is the newer.
+        epoch: u64,
+        /// Which calls, when it guards but one operation of the peer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<String>,
+        /// Where it stood before; absent when it only says again where it stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<BreakerState>,
+        /// Why it changed: `failure_rate`, `slow_rate`, `sequential`, `wait_over`, `probes_good`, `probes_bad`, `probes_lost`,
+        /// `operator` or `fleet`; other libraries may have words of their own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        /// Since when it has stood there, Unix milliseconds; absent: since this event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since_ms: Option<UnixMs>,
+    }
+    check(self) {
+        peer(self.peer.len())?;
+        instant("since_ms", self.since_ms)?;
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::clock::now_ms;
 use homeostat_schemas::event::{
-    Cache, Call, CallOutcome, Calls, Heartbeat, Metric, Pool, Query, Request, Resource, Sample, SampleValue, Span,
+    Breaker, Cache, Call, CallOutcome, Calls, Heartbeat, Metric, Pool, Query, Request, Resource, Sample, SampleValue, Span,
 };
 use homeostat_schemas::{Event, EventKind};
 
@@ -74,6 +74,10 @@ impl Load {
             }
             EventKind::Calls => {
                 Calls { service, at_ms, peer: format!("bench-peer-{}", shape % 100), ok: 100, over_ms: 1_000, ..Calls::default() }.into()
+            }
+            EventKind::Breaker => {
+                let peer = format!("bench-peer-{}", shape % 100);
+                Breaker { service, at_ms, peer, epoch: at_ms, ..Breaker::default() }.into()
             }
             EventKind::Span => {
                 let (trace, span) = (trace().unwrap_or_default(), span().unwrap_or_default());

@@ -1,27 +1,29 @@
 //! The local breaker: calls to a peer that does not answer are not made, and the fleet's breaker is followed.
 //!
 //! The machine is [`homeostat_reflexes::breaker`]; this file gives it time and chance, tells the bus what it counted and how it
-//! changed, and lets it hear the fleet's word (`fleet.rs`). Nothing on the way of a call waits for the bus: with the
+//! changed (`told.rs`), and lets it hear the fleet's word (`fleet.rs`). Nothing on the way of a call waits for the bus: with the
 //! bus away every breaker goes on alone.
 
 mod call;
 mod fleet;
+mod told;
 
 #[cfg(feature = "tower")]
 pub(crate) use call::Held;
 pub use call::{CallError, Options};
 pub use homeostat_reflexes::breaker::{Attempt, Config, Dialect, Operation, Outcome, Refusal, Share, Sheds, Snapshot, State, WindowType};
 
-use crate::client::{Client, Inner};
+use crate::client::{Client, Inner, now_ms};
 use crate::meters::METERS_MAX;
 use crate::stats::lock;
 use homeostat_reflexes::breaker::{Clock, Gate, REPORT_EVERY_MS};
 use homeostat_schemas::Admission;
-use homeostat_schemas::event::{Calls, Check, CheckStatus};
+use homeostat_schemas::event::{Breaker as Word, Calls, Check, CheckStatus};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::Notify;
+use told::Told;
 
 /// Time and chance for every breaker of this process.
 pub(crate) struct Monotonic;
@@ -57,6 +59,7 @@ pub(crate) struct Guard {
     pub(crate) gate: Gate,
     pub(crate) peer: String,
     operation: Option<String>,
+    told: Mutex<Told>,
     bell: Arc<Notify>,
 }
 
@@ -73,7 +76,8 @@ pub(crate) struct Breakers {
 /// the same client are one.
 ///
 /// While all is well a call costs a few nanoseconds. The sums of calls go out every 200 ms, and at once when one fails: do not
-/// count the same calls with a [`Peer`](crate::Peer) as well.
+/// count the same calls with a [`Peer`](crate::Peer) as well. Every change of state is a `breaker` event; one that is not closed says so
+/// again every 10 s.
 #[derive(Clone)]
 pub struct Breaker {
     pub(crate) guard: Arc<Guard>,
@@ -108,6 +112,7 @@ impl Client {
             gate: Gate::new(config.bounded(), key.1.clone(), self.inner.zone.clone(), &Monotonic),
             peer: key.0.clone(),
             operation: key.1.clone(),
+            told: Mutex::default(),
             bell: self.inner.meters.bell(),
         });
         if all.len() < METERS_MAX {
@@ -185,8 +190,13 @@ impl Inner {
         for guard in all {
             let report = if last { guard.gate.report(&Ending) } else { guard.gate.report(&Monotonic) };
             let (peer, operation) = (guard.peer.clone(), guard.operation.clone());
-            for change in report.changes {
+            for change in &report.changes {
                 tracing::warn!(peer, operation, from = %change.from, to = %change.to, why = change.why.name(), "breaker changed");
+            }
+            let due = lock(&guard.told).due(&report.changes, Monotonic.now(), now_ms());
+            for word in due {
+                // One that finds no room is counted as dropped, and said again.
+                let _ = self.event(Word { peer: peer.clone(), operation: operation.clone(), ..word }.into(), None);
             }
             if let Some(sum) = report.delta {
                 let calls = Calls {
