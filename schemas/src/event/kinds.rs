@@ -363,7 +363,8 @@ kind! {
         /// Out-of-memory kills in the cgroup since it was made (a counter).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         oom_kills: Option<u64>,
-        /// Share of the last ten seconds in which tasks of its cgroup waited for memory, 0–1 (PSI, `some avg10` / 100).
+        /// Share of the last ten seconds in which tasks of its cgroup (of the machine, where nobody counts it by cgroup) waited for
+        /// memory, 0–1 (PSI, `some avg10` / 100).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memory_pressure: Option<f64>,
         /// The same for CPU.

@@ -1,8 +1,10 @@
 //! The control group of this process, version 1 or 2: its limits and those of every group above it.
 //!
-//! Sources: the kernel's `cgroup-v2.rst` (`memory.max`, `memory.events`, `cpu.max`) and `cgroup-v1/memory.rst`
-//! (`memory.limit_in_bytes`, `memory.oom_control`); cgroups(7) for `/proc/self/cgroup` and the roots of mounts.
+//! Sources: the kernel's `cgroup-v2.rst` (`memory.max`, `memory.events`, `cpu.max`, `cpu.stat`, `*.pressure`), `cgroup-v1/memory.rst`
+//! (`memory.limit_in_bytes`, `memory.oom_control`) and `sched-bwc.rst` (`cpu.stat`); cgroups(7) for `/proc/self/cgroup` and the roots
+//! of mounts.
 
+use super::pressure::Periods;
 use std::path::{Path, PathBuf};
 
 /// From here on a limit of version 1 means none: it is the largest number of pages.
@@ -22,6 +24,8 @@ struct Folders {
 pub(super) struct Cgroup {
     memory: Folders,
     cpu: Folders,
+    /// The process's own group in the hierarchy of version 2, which alone counts pressure.
+    own: Option<PathBuf>,
 }
 
 /// What a group says of memory.
@@ -36,13 +40,24 @@ pub(super) struct Memory {
 impl Cgroup {
     /// The group of this process, with all files below `root`.
     pub(super) fn of(root: &Path) -> Cgroup {
-        let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap_or_default();
+        let read = |file: &str| super::read(&root.join(file)).unwrap_or_default();
         let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
         let folders = |controller: &str| {
             // A controller lives in one hierarchy: in version 1 if that has it, else in version 2.
             folders_of(root, &groups, &mounts, Some(controller)).or_else(|| folders_of(root, &groups, &mounts, None)).unwrap_or_default()
         };
-        Cgroup { memory: folders("memory"), cpu: folders("cpu") }
+        let own = folders_of(root, &groups, &mounts, None).and_then(|folders| folders.all.into_iter().next());
+        Cgroup { memory: folders("memory"), cpu: folders("cpu"), own }
+    }
+
+    /// The pressure file of the process's own group: `memory`, `cpu` or `io`. The root of the hierarchy has none.
+    pub(super) fn pressure(&self, what: &str) -> Option<String> {
+        read(self.own.as_ref()?, &format!("{what}.pressure"))
+    }
+
+    /// The scheduler's periods and how many of them were throttled, of every group with a quota, the process's own first.
+    pub(super) fn periods(&self) -> Vec<Option<Periods>> {
+        self.cpu.all.iter().map(|folder| Periods::parse(&read(folder, "cpu.stat")?)).collect()
     }
 
     pub(super) fn memory(&self) -> Memory {
@@ -77,7 +92,7 @@ impl Cgroup {
 }
 
 fn read(folder: &Path, file: &str) -> Option<String> {
-    std::fs::read_to_string(folder.join(file)).ok()
+    super::read(&folder.join(file))
 }
 
 /// The folders of a controller of version 1, or of the one hierarchy of version 2.

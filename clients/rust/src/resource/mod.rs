@@ -1,13 +1,26 @@
 //! What this process uses, from `/proc` and its control group. Where a file is missing, so is the figure: nothing is guessed.
 
 mod cgroup;
+mod pressure;
 mod proc;
 
 use cgroup::Cgroup;
 use homeostat_schemas::UnixMs;
 use homeostat_schemas::event::Resource;
+use pressure::{Throttling, waited};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// No file of these is longer; what is beyond is not read.
+const FILE_MAX: u64 = 256 << 10;
+
+/// The beginning of a file; nothing when it is not there or may not be read.
+fn read(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
 
 /// When this process started, Unix milliseconds; the same at every call.
 pub(crate) fn started_ms() -> Option<UnixMs> {
@@ -20,6 +33,7 @@ pub(crate) struct Probe {
     cgroup: Cgroup,
     /// Time and CPU seconds of the last look.
     last: Option<(Instant, f64)>,
+    throttling: Throttling,
     served: bool,
 }
 
@@ -30,10 +44,10 @@ impl Probe {
 
     fn of(root: PathBuf) -> Probe {
         let cgroup = Cgroup::of(&root);
-        Probe { root, cgroup, last: None, served: false }
+        Probe { root, cgroup, last: None, throttling: Throttling::default(), served: false }
     }
 
-    /// What the process uses now. CPU and load are over the time since the last look, and `served` the requests served in it.
+    /// What the process uses now. CPU, throttling and load are over the time since the last look, and `served` the requests served in it.
     /// `None` where the system does not say how much memory a process uses.
     pub(crate) fn resource(&mut self, served: u64) -> Option<Resource> {
         let now = Instant::now();
@@ -51,8 +65,18 @@ impl Probe {
             #[allow(clippy::cast_precision_loss)] // a count of requests between two looks is far below 2^53
             load_rps: elapsed_s.filter(|_| self.served).map(|elapsed| served as f64 / elapsed),
             oom_kills: memory.oom_kills,
+            memory_pressure: self.pressure("memory"),
+            cpu_pressure: self.pressure("cpu"),
+            io_pressure: self.pressure("io"),
+            cpu_throttled: self.throttling.share(self.cgroup.periods()),
             ..Resource::default()
         })
+    }
+
+    /// Of the process's own group, or of the machine where nobody counts it by group.
+    fn pressure(&self, what: &str) -> Option<f64> {
+        let text = self.cgroup.pressure(what).or_else(|| proc::pressure(&self.root, what))?;
+        waited(&text)
     }
 
     /// How many CPUs it may use at once: those it is allowed on, or its quota if that is less.
@@ -65,6 +89,7 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use homeostat_schemas::event::Kind as _;
 
     /// A file system with these files.
     fn files(files: &[(&str, &str)]) -> (tempfile::TempDir, Probe) {
@@ -83,7 +108,7 @@ mod tests {
 
     #[test]
     fn version_2_with_a_limit_above_and_a_quota() {
-        let (_dir, mut probe) = files(&[
+        let (dir, mut probe) = files(&[
             ("proc/self/status", STATUS),
             ("proc/self/stat", STAT),
             ("proc/meminfo", "MemTotal:       16384 kB\nMemFree: 1 kB\n"),
@@ -94,8 +119,25 @@ mod tests {
             ("sys/fs/cgroup/kube/memory.max", "99999999999\n"),
             ("sys/fs/cgroup/kube/pod1/shop/memory.events", "low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n"),
             ("sys/fs/cgroup/kube/pod1/shop/cpu.max", "150000 100000\n"),
+            ("sys/fs/cgroup/kube/pod1/shop/cpu.stat", "usage_usec 900\nnr_periods 100\nnr_throttled 40\nthrottled_usec 77\n"),
+            ("sys/fs/cgroup/kube/pod1/cpu.stat", "usage_usec 900\nnr_periods 50\nnr_throttled 0\nthrottled_usec 0\n"),
+            (
+                "sys/fs/cgroup/kube/pod1/shop/memory.pressure",
+                "some avg10=12.50 avg60=1.00 avg300=0.10 total=5\nfull avg10=3.00 avg60=0.00 avg300=0.00 total=1\n",
+            ),
+            ("proc/pressure/memory", "some avg10=99.00 avg60=99.00 avg300=99.00 total=5\n"),
+            ("proc/pressure/io", "some avg10=0.06 avg60=0.57 avg300=1.22 total=395087508\n"),
         ]);
         let seen = probe.resource(0).unwrap();
+        assert_eq!((seen.memory_pressure, seen.cpu_pressure, seen.io_pressure), (Some(0.125), None, Some(0.0006)));
+        assert_eq!(seen.cpu_throttled, None, "there is no time yet over which");
+        let stat =
+            |group: &str, text: &str| std::fs::write(dir.path().join("sys/fs/cgroup/kube").join(group).join("cpu.stat"), text).unwrap();
+        stat("pod1/shop", "nr_periods 120\nnr_throttled 45\n");
+        stat("pod1", "nr_periods 70\nnr_throttled 10\n");
+        assert_eq!(probe.resource(0).unwrap().cpu_throttled, Some(0.5), "a quota above is one, too");
+        assert_eq!(probe.resource(0).unwrap().cpu_throttled, None, "no period has passed");
+        assert_eq!(Resource { service: "shop".to_owned(), ..seen.clone() }.check(), Ok(()));
         assert_eq!(seen.memory_bytes, 10 << 20);
         assert_eq!(seen.memory_limit_bytes, Some(12_582_912));
         assert_eq!(seen.oom_kills, Some(2));
@@ -143,6 +185,8 @@ mod tests {
         assert!(seen.memory_limit_bytes.is_some_and(|limit| limit > seen.memory_bytes));
         assert!(started_ms().is_some_and(|started| started <= crate::client::now_ms() + 2_000), "the clocks have a second's grain");
         assert_eq!(started_ms(), started_ms());
+        assert_eq!(seen.memory_pressure.is_some(), read(Path::new("/proc/pressure/memory")).is_some_and(|text| !text.is_empty()));
+        assert_eq!(Resource { service: "shop".to_owned(), ..seen.clone() }.check(), Ok(()), "{seen:?}");
         let block = std::hint::black_box(vec![1u8; 64 << 20]);
         assert!(probe.resource(0).unwrap().memory_bytes > seen.memory_bytes + (32 << 20));
         drop(block);

@@ -6,7 +6,7 @@ use std::path::Path;
 const TICKS: u64 = 100;
 
 fn read(root: &Path, file: &str) -> Option<String> {
-    std::fs::read_to_string(root.join(file)).ok()
+    super::read(&root.join(file))
 }
 
 /// The value of a line `name:   value kB`, in bytes.
@@ -23,6 +23,11 @@ pub(super) fn anonymous_bytes(root: &Path) -> Option<u64> {
 /// Memory of the machine.
 pub(super) fn total_bytes(root: &Path) -> Option<u64> {
     kib(&read(root, "proc/meminfo")?, "MemTotal")
+}
+
+/// The pressure file of the whole machine: `memory`, `cpu` or `io`. A kernel without PSI has none.
+pub(super) fn pressure(root: &Path, what: &str) -> Option<String> {
+    read(root, &format!("proc/pressure/{what}"))
 }
 
 /// How many CPUs this process is allowed on: `Cpus_allowed_list: 0-2,5` are four.
