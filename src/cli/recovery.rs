@@ -28,7 +28,11 @@ pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, C
         })
     };
     let order = match &args.command {
-        RecoveryCommand::List { all } => {
+        RecoveryCommand::List { history: true, incident, limit, before, .. } => {
+            history(context, incident.as_deref(), *limit, *before).await?;
+            return Ok(Finish::Fine);
+        }
+        RecoveryCommand::List { all, .. } => {
             list(context, *all).await?;
             return Ok(Finish::Fine);
         }
@@ -69,6 +73,34 @@ async fn send(context: &mut Context, mut order: Order) -> Result<(), CliError> {
 async fn list(context: &mut Context, all: bool) -> Result<(), CliError> {
     let answer = orders::ask(context, "/api/v1/recovery").await?;
     if context.json { context.out.pretty(&answer) } else { tell(&mut context.out, &answer, all) }
+}
+
+/// One page of what was decided.
+async fn history(context: &mut Context, incident: Option<&str>, limit: u32, before: Option<u64>) -> Result<(), CliError> {
+    // An id is hex; whatever else was written must not become another question.
+    let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let incident = incident.map_or_else(String::new, |id| format!("&incident={}", id.bytes().map(escape).collect::<String>()));
+    let before = before.map_or_else(String::new, |number| format!("&before={number}"));
+    let path = format!("/api/v1/recovery/decisions?limit={limit}{incident}{before}");
+    let answer = orders::ask(context, &path).await?;
+    if context.json {
+        return context.out.pretty(&answer);
+    }
+    let page = answer.as_array().map_or(&[][..], Vec::as_slice);
+    page.iter().try_for_each(|entry| decided(&mut context.out, entry))?;
+    match page.last() {
+        None => context.out.line("nothing was decided"),
+        Some(last) if page.len() == limit as usize => context.out.line(format!("… older ones with --before {}", number(last, "number"))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// One entry of the decision record.
+fn decided(out: &mut Out, entry: &Value) -> Result<(), CliError> {
+    let what = format!("{:<11}", text(entry, "what"));
+    let of = [text(entry, "action"), text(entry, "target"), text(entry, "service")].join(" ");
+    let time = out.paint(Tone::Faint, &local(number(entry, "at_ms")));
+    out.line(format!("{time} {} {}  {}", out.paint(Tone::Strong, &what), plain(of.trim()), plain(text(entry, "why"))))
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
@@ -127,12 +159,7 @@ fn tell(out: &mut Out, view: &Value, all: bool) -> Result<(), CliError> {
     let record = items(view, "record");
     let shown = if all { record.len() } else { record.len().min(20) };
     out.line(format!("\n{}", out.paint(Tone::Strong, "decided of late, the newest first")))?;
-    for entry in record.iter().take(shown) {
-        let what = format!("{:<11}", text(entry, "what"));
-        let of = [text(entry, "action"), text(entry, "target"), text(entry, "service")].join(" ");
-        let time = out.paint(Tone::Faint, &local(number(entry, "at_ms")));
-        out.line(format!("{time} {} {}  {}", out.paint(Tone::Strong, &what), plain(of.trim()), plain(text(entry, "why"))))?;
-    }
+    record.iter().take(shown).try_for_each(|entry| decided(out, entry))?;
     if shown < record.len() {
         out.line(format!("… {} more with --all", record.len() - shown))?;
     }

@@ -9,10 +9,11 @@ use super::keys::KeysQuery;
 use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
 use super::readiness::Ready;
-use super::recovery::{OrderReceipt, OrderRequest};
+use super::recovery::{DecisionsQuery, OrderReceipt, OrderRequest};
 use super::routes::{Access, ENDPOINTS, Endpoint, Verb};
 use super::silences::{AcknowledgeRequest, Saying, SilenceReceipt, SilenceRequest, SilencesQuery};
 use super::stream::StreamQuery;
+use crate::store::DecisionRecord;
 use actix_web::HttpResponse;
 use homeostat_actors::breaker::BreakerView;
 use homeostat_actors::drift::DriftView;
@@ -219,6 +220,10 @@ fn operation(endpoint: &Endpoint, generator: &mut Schemas) -> Value {
         }
         "/api/v1/leaks" => api("Whose memory grows without a bound", in_query::<LeaksQuery>(), generator.subschema_for::<LeakView>()),
         "/api/v1/recovery" => api("What is done about what is wrong, and why", Value::Null, generator.subschema_for::<RecoveryView>()),
+        "/api/v1/recovery/decisions" => {
+            let query = in_query::<DecisionsQuery>();
+            api("What was decided and held back, and why, from history", query, list(generator.subschema_for::<DecisionRecord>()))
+        }
         "/api/v1/recovery/orders" => orders(generator),
         "/api/v1/stream" => {
             let stream = json!({ "description": "Events `alert`, `command` and `outcome`; the id is the place in the log", "content": {

@@ -1,18 +1,19 @@
-//! `/api/v1/recovery`: what is being done about what is wrong, and the decision record; `/api/v1/recovery/orders`: people approve,
-//! deny, pause, resume and ask. An order is an event on the log like any other, so that the guard rails hold for it too and a replay
+//! `/api/v1/recovery`: what is being done about what is wrong, and the decision record; `/api/v1/recovery/decisions`: that record as
+//! far back as history reaches; `/api/v1/recovery/orders`: people approve, deny, pause, resume and ask. An order is an event on the log like any other, so that the guard rails hold for it too and a replay
 //! knows it.
 
 use super::Gate;
-use super::api::SOURCE;
+use super::api::{SOURCE, asked, database, limit};
 use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
 use super::publish::{context, group, pack, store};
 use crate::clock::now_ms;
+use crate::store::DecisionFilter;
 use actix_web::{HttpRequest, HttpResponse, web};
-use homeostat_actors::recovery::order;
-use homeostat_schemas::Event;
+use homeostat_actors::recovery::{What, order};
 use homeostat_schemas::event::{Order, SERVICE_MAX};
+use homeostat_schemas::{Event, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -93,6 +94,40 @@ pub(super) async fn view(gate: web::Data<Gate>) -> Result<HttpResponse, Problem>
     let view = gate.state.slots.recovery.view().await;
     let view = view.ok_or_else(|| Problem::unavailable("the recovery actor is not running here; ask again"))?;
     Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(view))
+}
+
+/// What `/api/v1/recovery/decisions` is asked.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecisionsQuery {
+    /// About this incident.
+    pub incident: Option<String>,
+    /// About this service.
+    pub service: Option<String>,
+    /// About this action.
+    pub action: Option<String>,
+    /// Of this sort: `held`, `issued`, `verified`, …
+    pub what: Option<What>,
+    /// Decided at or after this, Unix ms of log time.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
+    pub since: Option<UnixMs>,
+    /// Decided before this, Unix ms of log time.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
+    pub until: Option<UnixMs>,
+    /// At most so many, 1 to 1000; 100 when not said.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<u32>,
+    /// Older than the one of this `number`.
+    #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
+    pub before: Option<u64>,
+}
+
+/// `/api/v1/recovery/decisions`: the newest first, from history, which is a second or two behind the mind.
+pub(super) async fn decisions(gate: web::Data<Gate>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let DecisionsQuery { incident, service, action, what, since, until, limit: most, before } = asked(&request)?;
+    let filter = DecisionFilter { incident, service, action, what, since, until, limit: Some(limit(most)?), before };
+    let found = gate.state.store.decisions(&filter).await.map_err(|error| database(&error))?;
+    Ok(HttpResponse::Ok().insert_header((SOURCE, "store")).json(found))
 }
 
 /// `/api/v1/recovery/orders`

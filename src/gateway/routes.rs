@@ -110,6 +110,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/key_rotation", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(key_rotation::view) },
     Endpoint { path: "/api/v1/leaks", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(leaks::leaks) },
     Endpoint { path: "/api/v1/recovery", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(recovery::view) },
+    Endpoint { path: "/api/v1/recovery/decisions", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(recovery::decisions) },
     Endpoint { path: "/api/v1/recovery/orders", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(recovery::take) },
     Endpoint { path: "/api/v1/keys", verb: Get, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::list) },
     Endpoint { path: "/api/v1/keys", verb: Post, access: Needs(Scope::KeysAdmin), serve: || web::to(keys::create) },

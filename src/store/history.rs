@@ -196,11 +196,11 @@ impl Store {
     }
 }
 
-fn limit(wanted: Option<u32>) -> i64 {
+pub(super) fn limit(wanted: Option<u32>) -> i64 {
     i64::from(wanted.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX))
 }
 
-fn read<T: DeserializeOwned>(row: &str, body: &str) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(row: &str, body: &str) -> Result<T, Failure> {
     serde_json::from_str(body).map_err(|why| Failure::Corrupt(row.to_owned(), why.to_string()))
 }
 

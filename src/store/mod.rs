@@ -11,6 +11,7 @@
 //! | [`project`](Store::project) | the log into rows, once |
 //! | [`history`] | alerts, commands and outcomes, read |
 //! | [`statistics`](Store::save_queries) | the query mind's last picture |
+//! | [`decisions`] | what recovery decided and held back, and why |
 //! | [`retention`](Store::retain) | what is old goes, in steps |
 //! | [`error`] | what can go wrong, and what to do then |
 //!
@@ -21,6 +22,7 @@
 //! - DB-4 A database that was away, emptied or replaced is taken up again by itself, its tables made anew where they are missing.
 //!   For keys that means that there are none: nobody gets in, and [`crate::keys::Keys::watch`] says so loudly.
 
+pub mod decisions;
 pub mod error;
 pub mod history;
 mod postgres;
@@ -29,6 +31,7 @@ pub mod retention;
 mod sqlite;
 mod statistics;
 
+pub use decisions::{DecisionFilter, DecisionRecord};
 pub use error::StoreError;
 pub use history::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, IncidentRecord, OutcomeRecord};
 pub use sqlite::FILE as SQLITE_FILE;

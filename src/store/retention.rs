@@ -15,6 +15,8 @@ const DELETIONS: &[&str] = &[
      AND NOT EXISTS (SELECT 1 FROM incident i WHERE i.incident = a.incident) LIMIT $2)",
     "DELETE FROM command WHERE number IN (SELECT number FROM command WHERE at_ms < $1 ORDER BY number LIMIT $2)",
     "DELETE FROM outcome WHERE (incarnation, part, position) IN (SELECT incarnation, part, position FROM outcome WHERE at_ms < $1 LIMIT $2)",
+    "DELETE FROM decision WHERE number IN (SELECT number FROM decision WHERE at_ms < $1 ORDER BY number LIMIT $2)",
+    "DELETE FROM verdict WHERE (incident, alert) IN (SELECT incident, alert FROM verdict WHERE at_ms < $1 LIMIT $2)",
 ];
 
 /// What a call of [`Store::retain`] did.

@@ -247,7 +247,7 @@ impl RecoveryCore {
     }
 
     fn write(&mut self, entry: Entry, cx: &Cx<'_, RecoveryConfig>) {
-        self.record.write(Entry { at_ms: cx.now, ..entry }, self.limits.record);
+        self.record.write(Entry { at_ms: cx.now, position: cx.position(), ..entry }, self.limits.record);
     }
 
     /// Takes a case out, to work on it. It has to be put back, or closed.

@@ -1,6 +1,9 @@
 //! The decision record: everything that was done, and everything that was held back, and why.
+//!
+//! An entry is known by its place: the message at which it was decided, and its number among those decided there. Both follow from
+//! the log, so that what is decided again after a restart is the same entry.
 
-use homeostat_schemas::UnixMs;
+use homeostat_schemas::{Position, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -60,6 +63,39 @@ pub enum What {
     Dropped,
 }
 
+impl What {
+    /// The word in views, in history and in questions.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            What::Opened => "opened",
+            What::Requested => "requested",
+            What::Held => "held",
+            What::Proposed => "proposed",
+            What::Approved => "approved",
+            What::Denied => "denied",
+            What::Observed => "observed",
+            What::Issued => "issued",
+            What::Accepted => "accepted",
+            What::Done => "done",
+            What::Verified => "verified",
+            What::Ineffective => "ineffective",
+            What::Failed => "failed",
+            What::Refused => "refused",
+            What::Expired => "expired",
+            What::Late => "late",
+            What::Escalated => "escalated",
+            What::Resolved => "resolved",
+            What::Paused => "paused",
+            What::Resumed => "resumed",
+            What::Braked => "braked",
+            What::Released => "released",
+            What::Rejected => "rejected",
+            What::Dropped => "dropped",
+        }
+    }
+}
+
 /// One entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
@@ -81,6 +117,12 @@ pub struct Entry {
     pub target: String,
     /// The command, when there is one.
     pub command: String,
+    /// The message of the log at which it was decided.
+    #[serde(default)]
+    pub position: Position,
+    /// Its number among what was decided there, from 0.
+    #[serde(default)]
+    pub index: u32,
 }
 
 /// The newest entries, and how many there were of each sort.
@@ -98,6 +140,7 @@ impl Record {
         if entry.why.chars().nth(WHY_MAX).is_some() {
             entry.why = entry.why.chars().take(WHY_MAX).collect();
         }
+        entry.index = self.entries.back().filter(|last| last.position == entry.position).map_or(0, |last| last.index.saturating_add(1));
         let count = self.counts.entry(entry.what).or_default();
         *count = count.saturating_add(1);
         self.entries.push_back(entry);

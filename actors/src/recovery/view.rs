@@ -8,8 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Entries of the record and cases that are shown at most.
+/// Cases that are shown at most.
 const SHOWN_MAX: usize = 500;
+/// Entries of the record that are shown at most: as many as are kept by default, from which history takes them.
+const RECORD_MAX: usize = 1_000;
 
 /// An incident that something can be done about.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -110,7 +112,7 @@ pub struct RecoveryView {
     pub open: Vec<CaseView>,
     /// How many there are in each stage.
     pub stages: BTreeMap<Stage, usize>,
-    /// The decision record, the newest first, at most 500.
+    /// The decision record, the newest first, at most 1000; older entries are in history.
     pub record: Vec<Entry>,
     /// How many entries there were of each sort.
     pub counts: BTreeMap<What, u64>,
@@ -188,7 +190,7 @@ impl RecoveryCore {
             budget: Budget { used: self.rails.used(now, config), of: config.budget, window_s: config.budget_window_s },
             open: open.into_iter().take(SHOWN_MAX).map(view).collect(),
             stages,
-            record: self.record.newest(SHOWN_MAX),
+            record: self.record.newest(RECORD_MAX),
             counts: self.record.counts().clone(),
             members: self.members.counts(),
             dropped: self.dropped.saturating_add(self.members.no_room).saturating_add(self.measurements.no_room),

@@ -26,9 +26,21 @@ pub struct Named {
 pub enum RecoveryCommand {
     /// Incidents, how far each has come, and what was decided of late
     List {
-        /// The whole decision record
+        /// The whole decision record that the actor remembers
         #[arg(long)]
         all: bool,
+        /// What was decided, as far back as history reaches, the newest first
+        #[arg(long, conflicts_with = "all")]
+        history: bool,
+        /// With --history: about this incident
+        #[arg(long, requires = "history", value_name = "ID")]
+        incident: Option<String>,
+        /// With --history: at most so many, 1 to 1000
+        #[arg(long, requires = "history", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000), default_value_t = 100)]
+        limit: u32,
+        /// With --history: older than the one of this number, which the last line of a page says
+        #[arg(long, requires = "history", value_name = "NUMBER")]
+        before: Option<u64>,
     },
     /// Agree to what is proposed, or ask for another try of what was escalated
     Approve {
