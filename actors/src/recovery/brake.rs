@@ -70,9 +70,15 @@ impl Brakes {
 
     /// counts are those of the open cases.
     pub(super) fn agrees<'a>(&self, cases: impl Iterator<Item = &'a Case>) -> bool {
-        let mut counted = Brakes::default();
-        cases.filter(|case| case.is_open()).for_each(|case| counted.add(case));
-        counted.unhealthy == self.unhealthy
+        let mut units: Vec<(&str, &str, &str)> =
+            cases.filter(|case| case.is_open()).map(|case| (case.rule.as_str(), case.service.as_str(), case.instance())).collect();
+        units.sort_unstable();
+        let counted = units.chunk_by(|one, next| one == next).map(|same| (same[0], same.len()));
+        let kept = self.unhealthy.iter().flat_map(|((rule, service), units)| {
+            units.iter().map(move |(unit, count)| ((rule.as_str(), service.as_str(), unit.as_str()), *count as usize))
+        });
+        // In both, the order is that of the texts.
+        counted.eq(kept) && self.unhealthy.values().all(|units| !units.is_empty())
     }
 }
 

@@ -218,6 +218,8 @@ pub struct World {
     carrier: Carrier,
     instances: Vec<Instance>,
     incidents: BTreeMap<String, Incident>,
+    /// Those that are not resolved.
+    open: u64,
     wanted: u64,
     executed: BTreeMap<String, u32>,
     issued: VecDeque<UnixMs>,
@@ -264,6 +266,7 @@ impl World {
             carrier: Carrier::new(),
             instances,
             incidents: BTreeMap::new(),
+            open: 0,
             wanted: scale.incidents,
             executed: BTreeMap::new(),
             issued: VecDeque::new(),
@@ -291,10 +294,10 @@ impl World {
     /// Lets everything happen until every incident has ended.
     fn drive(&mut self) {
         let deadline = START + (self.wanted + 1_000) * 10 * MINUTE;
-        while self.wanted > 0 || self.incidents.values().any(|incident| !incident.resolved) {
+        while self.wanted > 0 || self.open > 0 {
             let ((at, _), what) = self.queue.pop_first().unwrap();
             self.now = self.now.max(at);
-            assert!(self.now < deadline, "incidents do not end: {} are open", self.incidents.values().filter(|i| !i.resolved).count());
+            assert!(self.now < deadline, "incidents do not end: {} are open", self.open);
             self.happen(what);
         }
         self.tally.took_ms = self.now - START;
@@ -387,6 +390,7 @@ impl World {
         self.instances[index].incident = Some(incident.clone());
         self.instances[index].memory = 2_000;
         self.incidents.insert(incident.clone(), Incident { instance: index, ..Incident::default() });
+        self.open += 1;
         self.alert(&incident, State::Firing);
     }
 
@@ -409,6 +413,7 @@ impl World {
     fn resolve(&mut self, name: &str) {
         let Some(incident) = self.incidents.get_mut(name).filter(|incident| !incident.resolved) else { return };
         incident.resolved = true;
+        self.open -= 1;
         let index = incident.instance;
         self.instances[index].incident = None;
         self.instances[index].memory = self.instances[index].memory.min(1_000);
