@@ -13,7 +13,7 @@ use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output, Topics};
 use homeostat_actors::status::StatusView;
 use homeostat_schemas::rule::CATALOGUE;
-use homeostat_schemas::{Alert, Content, Event, EventKind, State, TraceContext};
+use homeostat_schemas::{Content, Event, EventKind, TraceContext};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
@@ -405,9 +405,13 @@ impl Metrics {
             Effect::Alert(alert) => {
                 let labels = AlertLabels { rule: alert.rule.clone(), severity: alert.severity.to_string(), state: alert.state.to_string() };
                 self.alerts.get_or_create(&labels).inc();
-                if let Some(outcome) = cure(alert) {
-                    self.cures.get_or_create(&CureLabel { outcome }).inc();
-                }
+                let outcome = match alert.verdict() {
+                    Some(("verified", ..)) => "verified",
+                    Some(("ineffective", ..)) => "ineffective",
+                    Some(("escalated", ..)) => "escalated",
+                    _ => return,
+                };
+                self.cures.get_or_create(&CureLabel { outcome }).inc();
             }
             Effect::Command(_) => {
                 self.commands.inc();
@@ -465,14 +469,6 @@ impl Metrics {
         self.lag.get_or_create(&label).set(dispatched.saturating_sub(condition.position) as i64);
         self.open.get_or_create(&label).set(condition.open as i64);
     }
-}
-
-/// The verdict on a cure that an alert of the recovery actor says.
-fn cure(alert: &Alert) -> Option<&'static str> {
-    const VERDICTS: [(&str, &str); 3] =
-        [("recovery.verified", "verified"), ("recovery.ineffective", "ineffective"), ("recovery.escalated", "escalated")];
-    let firing = alert.state == State::Firing;
-    VERDICTS.into_iter().find(|(rule, _)| firing && alert.rule == *rule).map(|(_, outcome)| outcome)
 }
 
 #[cfg(test)]

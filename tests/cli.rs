@@ -405,21 +405,31 @@ async fn one_alert_is_explained_from_the_log_where_there_is_no_store() {
     log.append(Message::new(log.subject("command.cache.warm.shop"), command.to_string())).await.unwrap();
     let outcome = json!({ "command": "c1", "status": "done", "at_ms": 4_000 });
     log.append(Message::new(log.subject("outcome.cache.warm.shop"), outcome.to_string())).await.unwrap();
+    let verdict = json!({ "id": "v1", "incident": "i2", "rule": "recovery.verified", "severity": "info", "state": "firing", "service": "shop",
+        "summary": "cache.warm products: it helped", "since_ms": 5_000, "at_ms": 5_000, "evidence": { "incident": "i1", "command": "c1" }, "cause": ["a1", "c1"] });
+    log.append(Message::new(log.subject("alert.recovery.verified.shop"), verdict.to_string())).await.unwrap();
     log.append(alert("a2", "resolved")).await.unwrap();
-    for id in ["i1", "a1", "a2"] {
+    let told = |id: &str| -> Value { serde_json::from_slice(&run(dir.path(), &["explain", id, "--json"], "").stdout).unwrap() };
+    let of_verdict = told("v1");
+    assert_eq!((&of_verdict["alert"]["id"], &of_verdict["about"]["alert"]["id"]), (&json!("v1"), &json!("a1")), "{of_verdict}");
+    assert_eq!(of_verdict["commands"], told("c1")["commands"]);
+    for id in ["i1", "a1", "a2", "c1"] {
         let output = run(dir.path(), &["explain", id, "--json"], "");
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
         assert_eq!((told["alert"]["id"].clone(), told["resolved"]["id"].clone()), (json!("a1"), json!("a2")));
         assert_eq!(told["commands"][0]["outcomes"][0]["outcome"]["status"], "done");
+        assert_eq!((&told["commands"][0]["verdict"]["verdict"], &told["verdicts"][0]["id"]), (&json!("verified"), &json!("v1")));
     }
     let text = stdout(&run(dir.path(), &["explain", "a1"], ""));
-    for word in ["query.slow", "mean_ms", "300", "cache.warm", "done", "4bf92f3577b34da6a3ce929d0e0e4736", "resolved"] {
+    for word in
+        ["query.slow", "mean_ms", "300", "cache.warm", "done", "verified", "it helped", "4bf92f3577b34da6a3ce929d0e0e4736", "resolved"]
+    {
         assert!(text.contains(word), "{word}: {text}");
     }
     let output = run(dir.path(), &["explain", "nobody"], "");
     assert!(code(&output) == 1 && stderr(&output).contains("nobody"));
-    let output = run(dir.path(), &["tail", "--since", "1h", "--count", "2", "--json"], "");
-    assert_eq!(lines(&output).iter().map(|alert| alert["id"].clone()).collect::<Vec<_>>(), ["a1", "a2"]);
+    let output = run(dir.path(), &["tail", "--since", "1h", "--count", "3", "--json"], "");
+    assert_eq!(lines(&output).iter().map(|alert| alert["id"].clone()).collect::<Vec<_>>(), ["a1", "v1", "a2"]);
     connection.close().await.unwrap();
     embedded.stop().await;
 }

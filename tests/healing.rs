@@ -201,6 +201,33 @@ async fn a_cold_cache_is_warmed_measured_and_called_verified_in_one_trace() {
     let (url, dir) = (shop.server.url(), shop.worker.data_dir.clone());
     let explained = homeostat(&url, &dir, &["explain", &cold.incident]);
     assert!(explained.contains("cache.warm") && explained.contains("done") && explained.contains("as asked"), "{explained}");
+    // Whatever of it is named, the whole chain is told: alert, decisions, command, outcomes, verdict.
+    for id in [&cold.incident, &command.id, &verified.id] {
+        let mut told = Value::Null;
+        for _ in 0..100 {
+            told = serde_json::from_str(&homeostat(&url, &dir, &["explain", id, "--json"])).unwrap();
+            if told["decisions"].as_array().is_some_and(|decisions| decisions.iter().any(|entry| entry["what"] == "verified")) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let what: Vec<_> = told["decisions"].as_array().unwrap().iter().map(|entry| entry["what"].clone()).collect();
+        assert_eq!(what, ["opened", "issued", "accepted", "done", "verified"], "{told}");
+        assert_eq!(
+            (&told["commands"][0]["verdict"]["verdict"], &told["commands"][0]["verdict"]["alert"]),
+            (&json!("verified"), &json!(verified.id))
+        );
+        let explained = homeostat(&url, &dir, &["explain", id]);
+        for word in ["query.cache_cold", "decisions", "issued", "cache.warm", "accepted", "done", "verified", verified.id.as_str()] {
+            assert!(explained.contains(word), "{word}: {explained}");
+        }
+    }
+    let history = homeostat(&url, &dir, &["recovery", "list", "--history", "--incident", &cold.incident, "--limit", "2"]);
+    assert!(history.lines().count() == 3 && history.contains("verified") && history.contains("older ones with --before"), "{history}");
+    let (_, page) = http_get(&shop.gateway, &format!("/api/v1/recovery/decisions?incident={}&what=issued", cold.incident)).await.unwrap();
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!((page.as_array().unwrap().len(), &page[0]["command"]), (1, &json!(command.id)), "{page}");
+    assert_eq!(http_get(&shop.gateway, "/api/v1/recovery/decisions?what=nonsense").await.unwrap().0, 400);
     let tail = homeostat(&url, &dir, &["tail", "commands", "--since", "1h", "--count", "3"]);
     assert!(tail.contains("cache.warm products of shop") && tail.contains("accepted"), "{tail}");
     let listed = homeostat(&url, &dir, &["recovery", "list"]);

@@ -5,7 +5,8 @@
 mod postgres;
 
 use homeostat::config::DatabaseConfig;
-use homeostat::store::{AlertFilter, AlertRecord, CommandFilter, Store, StoreError};
+use homeostat::store::{AlertFilter, AlertRecord, CommandFilter, DecisionFilter, Store, StoreError};
+use homeostat_actors::recovery::{Entry, What};
 use homeostat_schemas::time::DAY;
 use homeostat_schemas::{Alert, Command, Content, Delivery, Outcome, OutcomeStatus, Severity, State, TraceContext};
 use serde_json::json;
@@ -76,6 +77,8 @@ on_both! {
     names_of_any_bytes_are_kept_whole,
     another_incarnation_is_projected_from_its_own_beginning,
     a_quiet_log_moves_its_position_now_and_then,
+    decisions_are_kept_once_and_found_again,
+    a_verdict_stands_beside_its_command_and_tells_the_whole_story,
 }
 
 const INCARNATION: &str = "k3j9";
@@ -135,6 +138,107 @@ async fn everything(store: &Store) -> serde_json::Value {
     let alerts = store.alerts(&AlertFilter::default()).await.unwrap();
     let commands = store.commands(&CommandFilter::default()).await.unwrap();
     json!({ "alerts": alerts, "commands": commands, "position": store.position(INCARNATION, 0).await.unwrap() })
+}
+
+fn decided(position: u64, index: u32, what: What, incident: &str) -> Entry {
+    let why = format!("{} at {position}", what.name());
+    Entry {
+        at_ms: position * 1_000,
+        what,
+        why,
+        incident: incident.to_owned(),
+        service: "shop".to_owned(),
+        position,
+        index,
+        ..Entry::default()
+    }
+}
+
+async fn decisions_are_kept_once_and_found_again(place: Place) {
+    let store = place.open().await;
+    assert_eq!(store.last_decision(INCARNATION, 0, u64::MAX).await.unwrap(), None);
+    let mut entries: Vec<Entry> = (0..450).map(|n| decided(10 + n / 3, u32::try_from(n % 3).unwrap(), What::Held, "i1")).collect();
+    entries.push(decided(200, 0, What::Issued, "i2"));
+    store.save_decisions(INCARNATION, 0, &entries).await.unwrap();
+    // The same again, as after a restart, and more.
+    let more = [decided(200, 0, What::Issued, "i2"), decided(200, 1, What::Verified, "i2\0")];
+    store.save_decisions(INCARNATION, 0, &more).await.unwrap();
+    assert_eq!(store.last_decision(INCARNATION, 0, u64::MAX).await.unwrap(), Some((200, 1)));
+    assert_eq!(store.last_decision(INCARNATION, 0, 158).await.unwrap(), Some((158, 2)), "the log has lost its tail");
+    assert_eq!(store.last_decision("another", 0, u64::MAX).await.unwrap(), None);
+    // A page at a time, each decision once.
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.decisions(&DecisionFilter { limit: Some(100), before, ..DecisionFilter::default() }).await.unwrap();
+        assert!(page.len() <= 100 && page.is_sorted_by(|a, b| a.number > b.number));
+        let Some(last) = page.last() else { break };
+        before = Some(last.number);
+        seen.extend(page.into_iter().map(|record| record.entry));
+    }
+    seen.reverse();
+    entries.push(more[1].clone());
+    assert_eq!(seen, entries);
+    let of = async |filter: DecisionFilter| store.decisions(&filter).await.unwrap().len();
+    let any = DecisionFilter { limit: Some(1_000), ..DecisionFilter::default() };
+    assert_eq!(of(DecisionFilter { incident: Some("i1".to_owned()), ..any.clone() }).await, 450);
+    assert_eq!(of(DecisionFilter { incident: Some("i2\0".to_owned()), ..any.clone() }).await, 1);
+    assert_eq!(of(DecisionFilter { what: Some(What::Issued), service: Some("shop".to_owned()), ..any.clone() }).await, 1);
+    assert_eq!(of(DecisionFilter { since: Some(11_000), until: Some(13_000), ..any.clone() }).await, 6);
+    assert_eq!(of(DecisionFilter { action: Some("cache.warm".to_owned()), ..any.clone() }).await, 0);
+    // A position that stands for another message now.
+    store.save_decisions(INCARNATION, 0, &[decided(200, 1, What::Failed, "i3")]).await.unwrap();
+    assert_eq!(of(DecisionFilter { incident: Some("i3".to_owned()), ..any.clone() }).await, 1);
+    assert_eq!(of(any.clone()).await, 452);
+    // All but the last two are from before.
+    let keep = u64::from(place.config.history_days.get()) * DAY;
+    store.retain(keep + 200_000).await.unwrap();
+    assert_eq!(of(any).await, 2);
+    store.close().await;
+}
+
+async fn a_verdict_stands_beside_its_command_and_tells_the_whole_story(place: Place) {
+    let store = place.open().await;
+    let verdict = |position: u64, rule: &str, command: Option<&Delivery>| {
+        let mut judged = alert(position, &format!("verdict-{position}"), State::Firing);
+        let Content::Alert(alert) = &mut judged.content else { panic!() };
+        rule.clone_into(&mut alert.rule);
+        alert.evidence.insert("incident".to_owned(), json!("i1"));
+        if let Some(Delivery { content: Content::Command(command), .. }) = command {
+            alert.evidence.insert("command".to_owned(), json!(command.id));
+        }
+        judged
+    };
+    let (first, second) = (command(3, "i1"), command(6, "i1"));
+    let log = [
+        alert(1, "i1", State::Firing),
+        first.clone(),
+        outcome(4, 3, OutcomeStatus::Done),
+        verdict(5, "recovery.ineffective", Some(&first)),
+        second.clone(),
+        outcome(7, 6, OutcomeStatus::Done),
+        verdict(8, "recovery.verified", Some(&second)),
+        // Somebody's own alert of that name judges nothing.
+        verdict(9, "query.slow", Some(&second)),
+    ];
+    store.project(INCARNATION, 0, &log).await.unwrap();
+    store.save_decisions(INCARNATION, 0, &[decided(1, 0, What::Opened, "i1"), decided(3, 0, What::Issued, "i1")]).await.unwrap();
+    let ids = [
+        "i1".to_owned(),
+        format!("{INCARNATION}-query-0-1-0"),
+        format!("{INCARNATION}-recovery-0-3-0"),
+        format!("{INCARNATION}-query-0-5-0"),
+        "verdict-8".to_owned(),
+    ];
+    for (n, id) in ids.iter().enumerate() {
+        let story = store.alert(id).await.unwrap().unwrap();
+        let what: Vec<_> = story.decisions.iter().map(|record| record.entry.what).collect();
+        assert_eq!(what, [What::Opened, What::Issued], "{id}");
+        let verdicts: Vec<_> = story.commands.iter().map(|record| record.verdict.clone().unwrap().verdict).collect();
+        assert_eq!(verdicts, ["ineffective", "verified"], "{id}");
+        assert_eq!(story.verdicts.iter().map(|alert| alert.at_ms).collect::<Vec<_>>(), [5_500, 8_500], "{id}");
+        assert_eq!(story.about.map(|about| about.alert.incident), (n > 2).then(|| "i1".to_owned()), "{id}");
+    }
+    store.close().await;
 }
 
 async fn a_batch_projected_twice_is_there_once(place: Place) {

@@ -88,6 +88,15 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// The verdict of the recovery actor that it says (`verified`, `ineffective` or `escalated`), with the incident that it is about and
+    /// the last command for it, if there was one; nothing for any other alert, and for one that resolves.
+    #[must_use]
+    pub fn verdict(&self) -> Option<(&str, &str, Option<&str>)> {
+        let word = self.rule.strip_prefix("recovery.").filter(|word| ["verified", "ineffective", "escalated"].contains(word))?;
+        let evidence = |name: &str| self.evidence.get(name).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
+        (self.state == State::Firing).then(|| Some((word, evidence("incident")?, evidence("command"))))?
+    }
+
     /// `(actor, condition)` of the rule; the condition is empty when the rule has no dot.
     #[must_use]
     pub fn actor_and_condition(&self) -> (&str, &str) {

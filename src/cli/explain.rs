@@ -1,4 +1,6 @@
-//! `homeostat explain ID`: all about one alert, from the store, or from the log where there is no store.
+//! `homeostat explain ID`: all about one alert, from the store, or from the log where there is no store: what caused it, what was
+//! decided about it, which commands went out, what was said of them, and what they came to. The id may also be that of a command, or of
+//! the verdict on one.
 
 use super::args::ExplainArgs;
 use super::out::{Tone, plain};
@@ -6,10 +8,10 @@ use super::tail::readable::{local, short, status, tone};
 use super::{CliError, Context, Finish, Out, bus, verify};
 use crate::config::Config;
 use crate::feed;
-use crate::store::{AlertRecord, CommandRecord, IncidentRecord, OutcomeRecord, Store};
+use crate::store::{AlertRecord, CommandRecord, DecisionRecord, IncidentRecord, OutcomeRecord, Store, VerdictRecord};
 use homeostat_nats::{Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::signature::Verdict;
-use homeostat_schemas::{Alert, Command, Content, Mode, Position, Rule, State, Subject};
+use homeostat_schemas::{Alert, Content, Mode, Position, Rule, State, Subject};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,7 +39,7 @@ pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, Cl
     Ok(Finish::Fine)
 }
 
-/// The incident of this id, or with an alert of this id.
+/// The incident of this id, or with an alert or a command of this id.
 ///
 /// # Errors
 /// As for [`run`].
@@ -58,7 +60,7 @@ pub(crate) async fn find(context: &Context, id: &str) -> Result<IncidentRecord, 
         }
     }
     let Some(incident) = found else {
-        let unknown = CliError::new(format!("no alert and no incident with the id `{}`", plain(id)));
+        let unknown = CliError::new(format!("no alert, incident or command with the id `{}`", plain(id)));
         return Err(match trouble {
             Some(error) => unknown.advise(format!("not everything could be asked ({})", error.chain())),
             None => unknown.advise("`homeostat tail alerts --since 1d --json` shows ids; older ones may have been deleted"),
@@ -103,7 +105,9 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
     let filters = ["alert.>", "command.>", "outcome.>"].map(|kind| format!("{root}.{kind}")).to_vec();
     let mut alerts: Vec<Alert> = Vec::new();
     let mut commands: Vec<CommandRecord> = Vec::new();
-    let mut incident = None;
+    let (mut about, mut verdicts): (Vec<Alert>, Vec<Alert>) = (Vec::new(), Vec::new());
+    // The incident that was asked for, and the one whose story is told: of a verdict, the one that it is about.
+    let mut incident: Option<(String, String)> = None;
     for pass in 0..2 {
         let mut reader = Reader::open(&log, 1, ReaderOptions { filters: filters.clone(), ..ReaderOptions::default() }).await?;
         let mut position: Position = 0;
@@ -119,12 +123,25 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
                 position = entry.seq;
                 let delivery = feed::decode(&root, &entry);
                 match (delivery.content, pass, &incident) {
-                    (Content::Alert(alert), 0, None) if alert.id == id || alert.incident == id => incident = Some(alert.incident.clone()),
-                    (Content::Alert(alert), 1, Some(incident)) if alert.incident == *incident && alerts.len() < SHOWN_MAX => {
-                        alerts.push(*alert)
+                    (Content::Alert(alert), 0, None) if alert.id == id || alert.incident == id => {
+                        let story = alert.verdict().map_or_else(|| alert.incident.clone(), |(_, story, _)| story.to_owned());
+                        incident = Some((alert.incident.clone(), story));
                     }
-                    (Content::Command(command), 1, Some(incident)) if command.incident == *incident && commands.len() < SHOWN_MAX => {
-                        commands.push(CommandRecord { number: entry.seq, command: *command, outcomes: Vec::new() });
+                    (Content::Command(command), 0, None) if command.id == id => {
+                        incident = Some((command.incident.clone(), command.incident));
+                    }
+                    (Content::Alert(alert), 1, Some((incident, story))) => {
+                        if alert.verdict().is_some_and(|(_, about, _)| about == story) && verdicts.len() < SHOWN_MAX {
+                            verdicts.push((*alert).clone());
+                        }
+                        if alert.incident == *incident && alerts.len() < SHOWN_MAX {
+                            alerts.push(*alert);
+                        } else if alert.incident == *story && about.len() < SHOWN_MAX {
+                            about.push(*alert);
+                        }
+                    }
+                    (Content::Command(command), 1, Some((_, story))) if command.incident == *story && commands.len() < SHOWN_MAX => {
+                        commands.push(CommandRecord { number: entry.seq, command: *command, outcomes: Vec::new(), verdict: None });
                     }
                     (Content::Outcome(outcome), 1, _) => {
                         let record = commands.iter_mut().find(|record| record.command.id == outcome.command);
@@ -143,13 +160,20 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
             return Ok(None);
         }
     }
+    for record in &mut commands {
+        let judges = |alert: &&Alert| alert.verdict().is_some_and(|(.., command)| command == Some(record.command.id.as_str()));
+        record.verdict = verdicts.iter().rev().find(judges).and_then(VerdictRecord::of);
+    }
+    let Some(record) = summary(&alerts) else { return Ok(None) };
+    // Decisions are in the mind's record and in the store, not on the log.
+    Ok(Some(IncidentRecord { record, about: summary(&about), messages: alerts, decisions: Vec::new(), commands, verdicts }))
+}
+
+/// How an incident began and ended, from its messages.
+fn summary(alerts: &[Alert]) -> Option<AlertRecord> {
     let resolved = alerts.iter().rev().find(|alert| alert.state == State::Resolved).cloned();
-    let Some(alert) = alerts.iter().rev().find(|alert| alert.state == State::Firing).or(resolved.as_ref()).cloned() else {
-        return Ok(None);
-    };
-    let record =
-        AlertRecord { number: 0, opened_ms: alert.since_ms, resolved_ms: resolved.as_ref().map(|alert| alert.at_ms), alert, resolved };
-    Ok(Some(IncidentRecord { record, messages: alerts, commands }))
+    let alert = alerts.iter().rev().find(|alert| alert.state == State::Firing).or(resolved.as_ref()).cloned()?;
+    Some(AlertRecord { number: 0, opened_ms: alert.since_ms, resolved_ms: resolved.as_ref().map(|alert| alert.at_ms), alert, resolved })
 }
 
 fn tell(out: &mut Out, incident: &IncidentRecord, signature: Option<&Verdict>) -> Result<(), CliError> {
@@ -177,10 +201,42 @@ fn tell(out: &mut Out, incident: &IncidentRecord, signature: Option<&Verdict>) -
     }
     list(out, "caused by", &alert.cause)?;
     list(out, "what to do", &alert.advice)?;
+    if let Some(AlertRecord { alert, .. }) = &incident.about {
+        heading(out, "about")?;
+        let rule = out.paint(tone(alert), &format!("{} {}", plain(&alert.rule), alert.severity));
+        out.line(format!("  {} {rule}  {}  {}", local(alert.at_ms), plain(&alert.service), plain(&alert.summary)))?;
+        out.line(format!("    incident {}, alert {}", plain(&alert.incident), plain(&alert.id)))?;
+        alert.cause.iter().try_for_each(|cause| out.line(format!("    caused by {}", plain(cause))))?;
+    }
+    if !incident.decisions.is_empty() {
+        heading(out, "decisions")?;
+    }
+    for DecisionRecord { entry, .. } in &incident.decisions {
+        out.line(format!("  {} {:<11} {}", local(entry.at_ms), entry.what.name(), plain(&entry.why)))?;
+    }
     if !incident.commands.is_empty() {
         heading(out, "commands")?;
     }
-    incident.commands.iter().try_for_each(|record| command(out, &record.command, &record.outcomes))
+    incident.commands.iter().try_for_each(|record| command(out, record))?;
+    // Such as that of an incident about which nothing could be done.
+    let shown =
+        |alert: &&Alert| incident.commands.iter().any(|record| record.verdict.as_ref().is_some_and(|known| known.alert == alert.id));
+    let others: Vec<VerdictRecord> = incident.verdicts.iter().filter(|alert| !shown(alert)).filter_map(VerdictRecord::of).collect();
+    if !others.is_empty() {
+        heading(out, "verdicts")?;
+    }
+    others.iter().try_for_each(|verdict| judged(out, "  ", verdict))
+}
+
+/// What it came to.
+fn judged(out: &mut Out, indent: &str, verdict: &VerdictRecord) -> Result<(), CliError> {
+    let tone = match verdict.verdict.as_str() {
+        "verified" => Tone::Good,
+        "escalated" => Tone::Bad,
+        _ => Tone::Warning,
+    };
+    let word = out.paint(tone, &plain(&verdict.verdict));
+    out.line(format!("{indent}{} {word} {}, alert {}", local(verdict.at_ms), plain(&verdict.summary), plain(&verdict.alert)))
 }
 
 fn heading(out: &mut Out, text: &str) -> Result<(), CliError> {
@@ -210,7 +266,8 @@ fn said(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn command(out: &mut Out, command: &Command, outcomes: &[OutcomeRecord]) -> Result<(), CliError> {
+fn command(out: &mut Out, record: &CommandRecord) -> Result<(), CliError> {
+    let CommandRecord { command, outcomes, verdict, .. } = record;
     let action = out.paint(Tone::Strong, &plain(&command.action));
     let mode = if command.mode == Mode::Act { "" } else { " (not to be executed: observe)" };
     out.line(format!(
@@ -225,5 +282,5 @@ fn command(out: &mut Out, command: &Command, outcomes: &[OutcomeRecord]) -> Resu
         let word = out.paint(tone, word);
         out.line(format!("    {} {word} {}", local(*logged_ms), short(outcome.detail.as_deref().unwrap_or_default())))?;
     }
-    Ok(())
+    verdict.as_ref().map_or(Ok(()), |verdict| judged(out, "    ", verdict))
 }

@@ -310,7 +310,9 @@ pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answe
         "alert": alert,
         "resolved": ended.then_some(&alert),
         "messages": [alert],
+        "decisions": [],
         "commands": [],
+        "verdicts": [],
     });
     add(&mut record, said(&alert.incident));
     Ok(Source::Mind.answers(&record))
@@ -401,6 +403,7 @@ impl From<CommandRecord> for CommandEntry {
         CommandEntry {
             command: record.command,
             state: None,
+            verdict: record.verdict.map(|verdict| verdict.alert),
             outcomes: outcomes
                 .map(|outcome| OutcomeEntry {
                     status: outcome.status,
@@ -409,7 +412,6 @@ impl From<CommandRecord> for CommandEntry {
                     at_ms: outcome.at_ms,
                 })
                 .collect(),
-            verdict: None,
             number: Some(record.number),
         }
     }

@@ -168,6 +168,9 @@ fn operation(endpoint: &Endpoint, generator: &mut Schemas) -> Value {
                 "command": command,
                 "outcomes": { "type": "array", "items": { "type": "object", "properties": {
                     "position": { "type": "integer" }, "logged_ms": { "type": "integer" }, "outcome": outcome } } },
+                "verdict": { "type": "object", "description": "What it came to, as recovery judged last", "properties": {
+                    "verdict": { "enum": ["verified", "ineffective", "escalated"] }, "summary": { "type": "string" },
+                    "at_ms": { "type": "integer" }, "alert": { "type": "string" } } },
             } } });
             let schema = json!({ "type": "object", "required": ["alert", "messages", "commands"], "properties": {
                 "number": { "type": "integer" },
@@ -176,9 +179,15 @@ fn operation(endpoint: &Endpoint, generator: &mut Schemas) -> Value {
                 "alert": alert,
                 "resolved": { "anyOf": [alert, { "type": "null" }] },
                 "messages": { "type": "array", "items": alert },
+                "about": { "type": "object", "description": "For a verdict: the incident that it is about, and so is what follows",
+                    "properties": { "number": { "type": "integer" }, "opened_ms": { "type": "integer" },
+                        "resolved_ms": { "type": ["integer", "null"] }, "alert": alert,
+                        "resolved": { "anyOf": [alert, { "type": "null" }] } } },
+                "decisions": { "type": "array", "items": generator.subschema_for::<DecisionRecord>() },
                 "commands": commands,
+                "verdicts": { "type": "array", "items": alert },
             } });
-            api("One finding with its whole story, by the id of a message or of the incident", Value::Null, schema)
+            api("One finding with its whole story, by the id of a message, of the incident or of a command", Value::Null, schema)
         }
         "/api/v1/alerts/{id}/acknowledge" => {
             let summary = "Somebody looks after an incident: nobody is reminded of it, and no second line is called";

@@ -1,6 +1,6 @@
 //! Alerts, commands and outcomes, read.
 
-use super::{Failure, Store, StoreError, column, on_pool, signed, unsigned};
+use super::{DecisionFilter, DecisionRecord, Failure, Store, StoreError, column, on_pool, signed, unsigned};
 use homeostat_schemas::{Alert, Command, Outcome, Position, Severity, UnixMs};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,31 @@ pub struct CommandRecord {
     pub command: Command,
     /// What was said of it, oldest first.
     pub outcomes: Vec<OutcomeRecord>,
+    /// What became of it in the end, as recovery judged last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<VerdictRecord>,
+}
+
+/// What recovery says a command came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictRecord {
+    /// `verified`, `ineffective` or `escalated`.
+    pub verdict: String,
+    /// Why.
+    pub summary: String,
+    /// When it was said, log time.
+    pub at_ms: UnixMs,
+    /// The alert that says so.
+    pub alert: String,
+}
+
+impl VerdictRecord {
+    /// From the alert that says so; nothing for any other.
+    #[must_use]
+    pub fn of(alert: &Alert) -> Option<VerdictRecord> {
+        let (verdict, ..) = alert.verdict()?;
+        Some(VerdictRecord { verdict: verdict.to_owned(), summary: alert.summary.clone(), at_ms: alert.at_ms, alert: alert.id.clone() })
+    }
 }
 
 /// What was said of a command.
@@ -91,8 +116,17 @@ pub struct IncidentRecord {
     pub record: AlertRecord,
     /// Every message about it, oldest first.
     pub messages: Vec<Alert>,
+    /// For a verdict: the incident that it is about. What follows is then about that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<AlertRecord>,
+    /// What was decided about it and what was held back, oldest first, as far as history knows.
+    #[serde(default)]
+    pub decisions: Vec<DecisionRecord>,
     /// What was to be done about it, oldest first, and what became of that.
     pub commands: Vec<CommandRecord>,
+    /// What it came to, oldest first.
+    #[serde(default)]
+    pub verdicts: Vec<Alert>,
 }
 
 /// An outcome about one of our commands is said a few times; more than this is somebody's mistake.
@@ -109,7 +143,15 @@ const ALERTS: &str = "SELECT i.number, i.opened_ms, i.resolved_ms, f.body, r.bod
      AND (CAST($7 AS BIGINT) IS NULL OR i.number < $7) ORDER BY i.number DESC LIMIT $8";
 const ALERT: &str = "SELECT i.number, i.opened_ms, i.resolved_ms, f.body, r.body FROM incident i \
      LEFT JOIN alert f ON f.id = i.firing LEFT JOIN alert r ON r.id = i.resolved \
-     WHERE i.incident = $1 OR i.incident IN (SELECT incident FROM alert WHERE id = $1) ORDER BY i.number DESC LIMIT 1";
+     WHERE i.incident = $1 OR i.incident IN (SELECT incident FROM alert WHERE id = $1) \
+     OR i.incident IN (SELECT incident FROM command WHERE id = $1) ORDER BY i.number DESC LIMIT 1";
+// Of a command that a person ordered there is no alert but its verdict.
+const ORDERED: &str =
+    "SELECT v.alert FROM verdict v JOIN command c ON c.incident = v.incident WHERE c.id = $1 ORDER BY v.at_ms DESC LIMIT 1";
+const VERDICTS: &str =
+    "SELECT a.id, a.body FROM verdict v JOIN alert a ON a.id = v.alert WHERE v.incident = $1 ORDER BY v.at_ms, a.position LIMIT $2";
+const VERDICT: &str =
+    "SELECT a.id, a.body FROM verdict v JOIN alert a ON a.id = v.alert WHERE v.command = $1 ORDER BY v.at_ms DESC LIMIT 1";
 const MESSAGES: &str = "SELECT id, body FROM alert WHERE incident = $1 ORDER BY at_ms, position LIMIT $2";
 const COMMANDS: &str = "SELECT number, id, body FROM command \
      WHERE (CAST($1 AS TEXT) IS NULL OR service = $1) AND (CAST($2 AS TEXT) IS NULL OR action = $2) \
@@ -143,26 +185,46 @@ impl Store {
         found.await
     }
 
-    /// All that is known of the incident with this id, or of the one that the alert with this id belongs to.
+    /// All that is known of the incident with this id, or of the one that the alert or the command with this id belongs to. Of a verdict
+    /// it is the story of the incident that it is about.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn alert(&self, id: &str) -> Result<Option<IncidentRecord>, StoreError> {
         let found = self.work("alert", async {
             let id = column(id);
-            let row: Option<AlertRow> = on_pool!(self, pool => sqlx::query_as(ALERT).bind(&id).fetch_optional(pool).await?);
-            let Some(record) = row.map(alert_record).transpose()? else { return Ok(None) };
-            let incident = column(&record.alert.incident);
-            let rows: Vec<(String, String)> =
-                on_pool!(self, pool => sqlx::query_as(MESSAGES).bind(&incident).bind(MESSAGES_MAX).fetch_all(pool).await?);
-            let messages = rows.into_iter().map(|(id, body)| read(&format!("alert {id}"), &body)).collect::<Result<_, _>>()?;
-            Ok(Some((record, messages)))
+            on_pool!(self, pool => {
+                let mut connection = pool.acquire().await?;
+                let mut row: Option<AlertRow> = sqlx::query_as(ALERT).bind(&id).fetch_optional(&mut *connection).await?;
+                if row.is_none() {
+                    let verdict: Option<String> = sqlx::query_scalar(ORDERED).bind(&id).fetch_optional(&mut *connection).await?;
+                    if let Some(verdict) = verdict {
+                        row = sqlx::query_as(ALERT).bind(verdict).fetch_optional(&mut *connection).await?;
+                    }
+                }
+                let Some(record) = row.map(alert_record).transpose()? else { return Ok(None) };
+                let messages = alerts_of(
+                    sqlx::query_as(MESSAGES).bind(column(&record.alert.incident)).bind(MESSAGES_MAX).fetch_all(&mut *connection).await?,
+                )?;
+                let judged = record.alert.verdict().map(|(_, incident, _)| incident.to_owned());
+                let story = judged.clone().unwrap_or_else(|| record.alert.incident.clone());
+                let about: Option<AlertRow> = match &judged {
+                    Some(incident) => sqlx::query_as(ALERT).bind(column(incident)).fetch_optional(&mut *connection).await?,
+                    None => None,
+                };
+                let about = about.map(alert_record).transpose()?;
+                let verdicts =
+                    alerts_of(sqlx::query_as(VERDICTS).bind(column(&story)).bind(MESSAGES_MAX).fetch_all(&mut *connection).await?)?;
+                Ok(Some((record, messages, story, about, verdicts)))
+            })
         });
-        let Some((record, messages)) = found.await? else { return Ok(None) };
-        let filter = CommandFilter { incident: Some(record.alert.incident.clone()), ..CommandFilter::default() };
+        let Some((record, messages, story, about, verdicts)) = found.await? else { return Ok(None) };
+        let filter = CommandFilter { incident: Some(story.clone()), ..CommandFilter::default() };
         let mut commands = self.commands(&filter).await?;
         commands.reverse();
-        Ok(Some(IncidentRecord { record, messages, commands }))
+        let mut decisions = self.decisions(&DecisionFilter { incident: Some(story), ..DecisionFilter::default() }).await?;
+        decisions.reverse();
+        Ok(Some(IncidentRecord { record, messages, about, decisions, commands, verdicts }))
     }
 
     /// Commands with their outcomes, the newest first.
@@ -187,7 +249,10 @@ impl Store {
                     let said: Vec<(i64, i64, String)> =
                         sqlx::query_as(OUTCOMES).bind(&id).bind(OUTCOMES_MAX).fetch_all(&mut *connection).await?;
                     let outcomes = said.into_iter().map(outcome_record).collect::<Result<_, _>>()?;
-                    commands.push(CommandRecord { number: unsigned(number), command: read(&format!("command {id}"), &body)?, outcomes });
+                    let judged: Option<(String, String)> = sqlx::query_as(VERDICT).bind(&id).fetch_optional(&mut *connection).await?;
+                    let verdict = alerts_of(judged.into_iter().collect())?.first().and_then(VerdictRecord::of);
+                    let command = read(&format!("command {id}"), &body)?;
+                    commands.push(CommandRecord { number: unsigned(number), command, outcomes, verdict });
                 }
                 Ok(commands)
             })
@@ -202,6 +267,10 @@ pub(super) fn limit(wanted: Option<u32>) -> i64 {
 
 pub(super) fn read<T: DeserializeOwned>(row: &str, body: &str) -> Result<T, Failure> {
     serde_json::from_str(body).map_err(|why| Failure::Corrupt(row.to_owned(), why.to_string()))
+}
+
+fn alerts_of(rows: Vec<(String, String)>) -> Result<Vec<Alert>, Failure> {
+    rows.into_iter().map(|(id, body)| read(&format!("alert {id}"), &body)).collect()
 }
 
 fn alert_record((number, opened, ended, firing, resolved): AlertRow) -> Result<AlertRecord, Failure> {

@@ -33,7 +33,7 @@ mod statistics;
 
 pub use decisions::{DecisionFilter, DecisionRecord};
 pub use error::StoreError;
-pub use history::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, IncidentRecord, OutcomeRecord};
+pub use history::{AlertFilter, AlertRecord, CommandFilter, CommandRecord, IncidentRecord, OutcomeRecord, VerdictRecord};
 pub use sqlite::FILE as SQLITE_FILE;
 
 use crate::config::DatabaseConfig;

@@ -18,6 +18,8 @@ const OPEN_INCIDENT: &str = "INSERT INTO incident (incident, rule, service, seve
      ON CONFLICT (incident) DO UPDATE SET severity = excluded.severity, firing = excluded.firing, resolved = NULL, resolved_ms = NULL";
 const CLOSE_INCIDENT: &str = "INSERT INTO incident (incident, rule, service, severity, opened_ms, resolved, resolved_ms) VALUES ($1, $2, $3, $4, $5, $6, $7) \
      ON CONFLICT (incident) DO UPDATE SET resolved = excluded.resolved, resolved_ms = excluded.resolved_ms";
+const ADD_VERDICT: &str =
+    "INSERT INTO verdict (incident, alert, command, at_ms) VALUES ($1, $2, $3, $4) ON CONFLICT (incident, alert) DO NOTHING";
 const ADD_COMMAND: &str = "INSERT INTO command (id, incident, service, action, at_ms, incarnation, part, position, body) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
 const ADD_OUTCOME: &str = "INSERT INTO outcome (incarnation, part, position, command, at_ms, body) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -153,6 +155,10 @@ impl Store {
                             .bind(alert.severity.to_string()).bind(signed(alert.since_ms)).bind(&id);
                         let change = match alert.state { State::Firing => change, State::Resolved => change.bind(signed(alert.at_ms)) };
                         change.execute(&mut *tx).await?;
+                        if let Some((_, about, command)) = alert.verdict() {
+                            sqlx::query(ADD_VERDICT).bind(column(about)).bind(&id).bind(column(command.unwrap_or_default())).bind(at)
+                                .execute(&mut *tx).await?;
+                        }
                     }
                     Some(Row::Command(command)) => {
                         sqlx::query(ADD_COMMAND).bind(column(&command.id)).bind(column(&command.incident)).bind(column(&command.service))
