@@ -57,6 +57,9 @@ pub struct Check {
 pub struct Ready {
     /// The worst of all checks.
     pub level: Level,
+    /// Does this process stand by: another one carries the actors, and this one takes over when that falls silent? It is ready all the
+    /// same.
+    pub standby: bool,
     /// Each of them.
     pub checks: Vec<Check>,
 }
@@ -163,7 +166,7 @@ impl Readiness {
             }));
         }
         let level = checks.iter().map(|check| check.level).max().unwrap_or(Level::Fail);
-        Ready { level, checks }
+        Ready { level, standby: seen.standby, checks }
     }
 
     /// Looks once a second until told to stop.
@@ -218,8 +221,9 @@ mod tests {
         readiness.bus(true);
         assert!(!readiness.ready().is_ready());
         readiness.standby(true);
-        assert!(readiness.ready().is_ready());
+        assert!(readiness.ready().is_ready() && readiness.ready().standby);
         readiness.standby(false);
+        assert!(!readiness.ready().standby);
         let well = Condition { running: true, caught_up: true, ..Condition::default() };
         readiness.actors(vec![("query", well.clone()), ("health", Condition { caught_up: false, ..well.clone() })]);
         assert!(!readiness.ready().is_ready());
