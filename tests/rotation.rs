@@ -375,3 +375,23 @@ async fn a_delivery_is_opened_at_the_command_line_once() {
     .await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_is_accepted_at_the_command_line() {
+    let server = Server::start().await;
+    let log = server.small_log().await;
+    let url = server.url();
+    let output = Command::new(env!("CARGO_BIN_EXE_homeostat"))
+        .args(["keys", "accept-clock", "--by", "anna", "--reason", "a new battery", "--json", "--nats", &url])
+        .current_dir(server.path(""))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let order = log.last_on(&log.subject("event.order.homeostat")).await.unwrap().unwrap();
+    assert_eq!(said["position"], order.seq);
+    let order: serde_json::Value = serde_json::from_slice(&order.payload).unwrap();
+    let words = ["action", "target", "by", "reason"].map(|field| order[field].as_str().unwrap_or_default());
+    assert_eq!(words, [homeostat_actors::key_rotation::ACCEPT_CLOCK, "clock", "anna", "a new battery"]);
+    server.stop().await;
+}

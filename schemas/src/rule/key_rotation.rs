@@ -141,5 +141,5 @@ pub const KEY_ROTATION_CLOCK_JUMPED: Rule = Rule {
         ("by_ms", "how far it is ahead (behind, when negative), ms"),
         ("machine", "the boot of the machine that was asked"),
     ],
-    advice: "Set the clock right and wait. If the new time is right, say so with an order `key_rotation.accept_clock`.",
+    advice: "Set the clock right and wait. If the new time is right, say so with `homeostat keys accept-clock`.",
 };

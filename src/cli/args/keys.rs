@@ -1,5 +1,6 @@
 //! The flags of `homeostat keys`.
 
+use super::Named;
 use super::sealed::{OpenArgs, XkeyArgs};
 use clap::{Args, Subcommand, ValueHint};
 use homeostat_schemas::{Ms, Scope, UnixMs};
@@ -114,6 +115,8 @@ pub enum KeysCommand {
         #[arg(long, value_name = "GENERATION", conflicts_with = "rotate")]
         retire: Option<u32>,
     },
+    /// The clock jumped, and is right as it is now: go on rotating and expiring keys by it
+    AcceptClock(Named),
 }
 
 /// What a key is to be.
