@@ -98,6 +98,89 @@ fn normal_forms_of_other_dialects_read_like_sql() {
 }
 
 #[test]
+fn a_double_quoted_token_is_a_name_where_nothing_else_can_stand() {
+    let statements = [
+        "UPDATE t SET \"first name\" = \"Ann Lee\", \"last name\" = f(\"x y\", \"z z\" = 3) WHERE \"a b\" = \"c d\"",
+        "UPDATE t SET a = (SELECT b FROM u WHERE c = 1), \"first name\" = 2 RETURNING d, \"e f\" = 3",
+        "INSERT INTO \"my db\".\"t u\" (\"first name\", b, \"c d\") VALUES (\"x y\", \"z z\", 3) ON CONFLICT (b) DO UPDATE SET \"c d\" = excluded.\"c d\"",
+        "REPLACE INTO t (\"first name\") SELECT \"a b\"",
+        "CREATE TABLE IF NOT EXISTS t (\"first name\" text DEFAULT \"no one\", b int CHECK (\"x y\" > 3), PRIMARY KEY (\"first name\", b), FOREIGN KEY (\"c d\") REFERENCES u (\"e f\"))",
+        "SELECT f(\"a b\", \"c d\"), \"e f\" FROM \"g h\" JOIN \"i j\".k WHERE l IN (\"m n\")",
+        "SET \"a b\" = \"c d\"",
+        "UPDATE t SET \"a\\\" = \"secret\" WHERE b = 1",
+    ];
+    let expected = expect![[r#"
+        update t set `first name` = ?, `last name` = f(?, ? = ?) where ? = ?
+            Update {"has_literals", "has_where"}
+        update t set a = (select b from u where c = ?), `first name` = ? returning d, ? = ?
+            Update {"has_literals", "has_from", "has_where"}
+        insert into `my db`.`t u`(`first name`, b, `c d`) values (?) on conflict(b) do update set `c d` = excluded.`c d`
+            Insert {"has_literals", "has_collapsed_items"}
+        replace into t(`first name`) select ?
+            Insert {"has_literals"}
+        create table if not exists t(`first name` text default ?, b int check(? > ?), primary key(`first name`, b), foreign key(`c d`) references u(`e f`))
+            Ddl {"has_literals"}
+        select f(?, ?), ? from `g h` join `i j`.k where l in (?)
+            Select {"has_literals", "has_in_list", "has_from", "has_where", "has_join"}
+        set ? = ?
+            Session {"has_literals"}
+    "#]];
+    let (last, others) = statements.split_last().unwrap();
+    expected.assert_eq(&told(Dialect::Sqlite, others));
+    // Where a backslash may escape, nobody knows where the token ends.
+    assert!(!told(Dialect::Generic, &[last]).contains("secret"));
+    for statement in others.iter().filter(|statement| !statement.starts_with("SET")) {
+        assert_eq!(told(Dialect::Generic, &[statement]), told(Dialect::Sqlite, &[statement]));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_between_tokens_is_white_space() {
+    let mut normaliser = Normaliser::new();
+    for dialect in [Dialect::Generic, Dialect::Postgresql, Dialect::Mysql, Dialect::Sqlite] {
+        let marked = "\u{feff}SELECT\u{feff} a\u{feff}FROM t \u{feff} WHERE b\u{feff}=\u{feff}1\u{feff}AND c IN\u{feff}(2)\u{feff}";
+        let plain = normaliser.normalise("SELECT a FROM t WHERE b = 1 AND c IN (2)", dialect).normal.to_owned();
+        let seen = normaliser.normalise(marked, dialect);
+        assert_eq!((seen.normal, seen.verb), (plain.as_str(), Verb::Select), "{dialect}");
+        // Letters whose bytes begin alike are letters.
+        assert_eq!(normaliser.normalise("SELECT ｎａｍｅ, ﬁ FROM Ｔ", dialect).normal, "select ｎａｍｅ, ﬁ from Ｔ", "{dialect}");
+    }
+    let mut generic = |statement: &str| normaliser.normalise(statement, Dialect::Generic).normal.to_owned();
+    assert_eq!(generic("\u{feff}{\"find\": \"users\", \"x\": 1}"), "{\"find\":\"users\",\"x\":?}");
+    assert_eq!(generic("\u{feff}SET user:17 Ana"), "set ?");
+    // Inside quotes it is part of the name, and such a name keeps its quotes.
+    assert_eq!(
+        normaliser.normalise("SELECT \"a\u{feff}b\", \"ｃ\" FROM t", Dialect::Postgresql).normal,
+        "select \"a\u{feff}b\", ｃ from t"
+    );
+}
+
+#[test]
+fn how_a_unicode_string_is_written_is_part_of_it() {
+    for dialect in [Dialect::Postgresql, Dialect::Generic] {
+        let mut normaliser = Normaliser::new();
+        let mut seen = |statement: &str| {
+            let seen = normaliser.normalise(statement, dialect);
+            (seen.normal.to_owned(), seen.params)
+        };
+        let (normal, params) = seen("SELECT U&'d!0061t' UESCAPE '!' FROM t WHERE a = U&'x' uescape\n'#'::text AND b = 1");
+        assert_eq!(normal, "select ? from t where a = ? and b = ?");
+        assert_ne!(params, seen("SELECT U&'d!0061t' UESCAPE '?' FROM t WHERE a = U&'x' uescape '#' AND b = 1").1);
+        assert_eq!(seen("SELECT U&'x' UESCAPE 'cut").0, "select ?");
+        assert_eq!(seen("SELECT a AS uescape, uescape FROM t").0, "select a as uescape, uescape from t");
+    }
+}
+
+#[test]
+fn a_limit_of_null_is_noticed() {
+    let mut normaliser = Normaliser::new();
+    let mut noticed = |statement: &str| normaliser.normalise(statement, Dialect::Postgresql).shape.has_null_limit();
+    assert!(noticed("SELECT a FROM t LIMIT NULL") && noticed("SELECT a FROM t LIMIT NULL OFFSET 5"));
+    assert!(!noticed("SELECT a FROM t LIMIT 5 OFFSET NULL") && !noticed("SELECT a FROM (SELECT b FROM u LIMIT NULL) c LIMIT 5"));
+    assert!(!noticed("SELECT NULL FROM t WHERE a IS NULL"));
+}
+
+#[test]
 fn placeholders_leave_the_parameters_unknown() {
     let mut normaliser = Normaliser::with_key(1);
     let mut params = |statement: &str| normaliser.normalise(statement, Dialect::Postgresql).params;

@@ -120,14 +120,77 @@ pub(super) fn run(text: &[u8], mut at: usize, wanted: impl Fn(u8) -> bool) -> us
     at
 }
 
+/// The first byte of a byte order mark, and of many letters.
+const MARK: u8 = 0xef;
+
+/// What sets a byte apart at the beginning of a word ([`FIRST`]) or behind its end ([`NEXT`]).
+static CURIOUS: [u8; 256] = {
+    let mut table = [0u8; 256];
+    table[b'_' as usize] = FIRST;
+    table[b'\'' as usize] = NEXT;
+    table[b'"' as usize] = NEXT;
+    table[b'&' as usize] = NEXT;
+    table[MARK as usize] = FIRST | NEXT;
+    table
+};
+const FIRST: u8 = 1;
+const NEXT: u8 = 2;
+
+/// Whether a word that begins with `first`, up to a byte that goes on with no plain word, wants a second look: it may be
+/// the prefix of a string, or hold a byte order mark.
 #[inline]
-pub(super) fn word_end(text: &[u8], at: usize) -> usize {
-    run(text, at, is_word)
+pub(super) fn is_curious(first: u8, next: u8) -> bool {
+    CURIOUS[first as usize] & FIRST | CURIOUS[next as usize] & NEXT != 0
 }
 
+/// Whether a byte order mark stands at `at`. Between tokens it is white space: editors and files put together leave it
+/// there.
 #[inline]
-pub(super) fn space_end(text: &[u8], at: usize) -> usize {
-    run(text, at, is_space)
+pub(super) fn is_mark(text: &[u8], at: usize) -> bool {
+    peek(text, at) == MARK && peek(text, at + 1) == 0xbb && peek(text, at + 2) == 0xbf
+}
+
+/// The length of a byte order mark in bytes.
+pub(super) const MARK_LEN: usize = 3;
+
+/// As [`is_word`], but for what may be a byte order mark.
+#[inline]
+pub(super) fn is_plain_word(byte: u8) -> bool {
+    IN_PLAIN_WORD[byte as usize]
+}
+
+static IN_PLAIN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0usize;
+    while byte < 256 {
+        table[byte] = IN_WORD[byte] && byte != MARK as usize;
+        byte += 1;
+    }
+    table
+};
+
+/// Where a word ends, at the latest before a byte order mark.
+#[inline]
+pub(super) fn word_end(text: &[u8], mut at: usize) -> usize {
+    loop {
+        at = run(text, at, is_plain_word);
+        if peek(text, at) != MARK || is_mark(text, at) {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+/// Where white space ends.
+#[inline]
+pub(super) fn space_end(text: &[u8], mut at: usize) -> usize {
+    loop {
+        at = run(text, at, is_space);
+        if !is_mark(text, at) {
+            return at;
+        }
+        at += MARK_LEN;
+    }
 }
 
 /// Where a line comment ends: at its line feed.

@@ -75,6 +75,11 @@ impl Frames {
         self.beyond == 0 && self.current().list
     }
 
+    /// Where in the output the innermost open bracket stands.
+    pub(super) fn opened_at(&mut self) -> Option<usize> {
+        (self.beyond == 0 && self.top > 0).then(|| self.current().open)
+    }
+
     /// What follows is a subquery, no list.
     #[inline]
     pub(super) fn is_subquery(&mut self) {

@@ -50,6 +50,8 @@ pub(super) enum Keyword {
     For,
     Lock,
     Share,
+    Returning,
+    Uescape,
 }
 
 const WORDS: &[(&str, Keyword)] = &[
@@ -71,6 +73,7 @@ const WORDS: &[(&str, Keyword)] = &[
     ("then", Keyword::Plain),
     ("else", Keyword::Plain),
     ("escape", Keyword::Plain),
+    ("uescape", Keyword::Uescape),
     ("div", Keyword::Plain),
     ("return", Keyword::Plain),
     ("call", Keyword::Plain),
@@ -87,7 +90,7 @@ const WORDS: &[(&str, Keyword)] = &[
     ("on", Keyword::Condition),
     ("having", Keyword::Condition),
     ("exists", Keyword::Naming),
-    ("returning", Keyword::Condition),
+    ("returning", Keyword::Returning),
     ("as", Keyword::Naming),
     ("table", Keyword::Naming),
     ("using", Keyword::Naming),

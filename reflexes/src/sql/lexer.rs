@@ -86,6 +86,8 @@ pub(super) struct Lexer<'s> {
     pub(super) between: bool,
     /// A `LIMIT` is being read at this depth, so that a comma means an offset.
     pub(super) in_limit: bool,
+    /// The assignments of an `UPDATE` are being read.
+    pub(super) in_set: bool,
     /// Within `/*! … */`.
     pub(super) in_code_comment: bool,
     /// `COPY`: what follows the semicolon is data.
@@ -113,6 +115,7 @@ impl<'s> Lexer<'s> {
             sign: Sign { at: 0, before: Previous::Start, negative: false },
             between: false,
             in_limit: false,
+            in_set: false,
             in_code_comment: false,
             data_follows: false,
             first_end: 0,
@@ -303,6 +306,7 @@ impl<'s> Lexer<'s> {
         self.previous = Previous::Semicolon;
         self.between = false;
         self.in_limit = false;
+        self.in_set = false;
     }
 
     fn dot(&mut self) {

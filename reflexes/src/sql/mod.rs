@@ -33,6 +33,7 @@ mod frames;
 mod keywords;
 mod lexer;
 mod literals;
+mod names;
 mod normaliser;
 mod other;
 mod output;

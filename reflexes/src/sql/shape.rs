@@ -39,6 +39,7 @@ flags! {
     11 SEVERAL has_several_statements "It has more than one statement.";
     12 UNTERMINATED is_unterminated "A quoted token or comment never ended: the statement was cut.";
     13 NOT_SQL is_not_sql "It is no SQL: a JSON command or a key-value command.";
+    14 NULL_LIMIT has_null_limit "Its outermost `LIMIT` is `NULL`, which in PostgreSQL is none; the normal form does not tell.";
 }
 
 impl Shape {

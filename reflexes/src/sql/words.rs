@@ -1,4 +1,4 @@
-//! Words and quoted names.
+//! Words: what they mean, and which only begin a string.
 
 use super::bytes::{self, Backslash, peek};
 use super::keywords::{Keyword, keyword, keyword_in};
@@ -8,11 +8,12 @@ use super::{Dialect, Shape, Verb, other};
 impl Lexer<'_> {
     pub(super) fn word(&mut self) {
         let start = self.at;
-        let end = bytes::word_end(self.text, start + 1);
-        let next = peek(self.text, end);
-        let sticks = next == b'\'' || next == b'&' || next == b'"';
-        if (sticks || peek(self.text, start) == b'_') && self.prefixed_string(start, end) {
-            return;
+        let mut end = bytes::run(self.text, start + 1, bytes::is_plain_word);
+        if bytes::is_curious(peek(self.text, start), peek(self.text, end)) {
+            match self.second_look(start) {
+                Some(word_end) => end = word_end,
+                None => return,
+            }
         }
         let len = end - start;
         let meaning = if self.previous == Previous::Glue { Keyword::Name } else { self.keyword_at(start, len) };
@@ -41,6 +42,20 @@ impl Lexer<'_> {
         }
     }
 
+    /// Reads what only looks like a word at `start`: a byte order mark, a string with a prefix. Otherwise says where the
+    /// word ends.
+    #[cold]
+    fn second_look(&mut self, start: usize) -> Option<usize> {
+        if bytes::is_mark(self.text, start) {
+            self.at = start + bytes::MARK_LEN;
+            return None;
+        }
+        let end = bytes::word_end(self.text, start + 1);
+        let sticks = matches!(peek(self.text, end), b'\'' | b'&' | b'"');
+        let string = (sticks || peek(self.text, start) == b'_') && self.prefixed_string(start, end);
+        (!string).then_some(end)
+    }
+
     /// The sixteen bytes from `start` on, unless the text ends before.
     #[inline]
     fn window(&self, start: usize) -> Option<&[u8; 16]> {
@@ -49,7 +64,7 @@ impl Lexer<'_> {
 
     /// What the word of `len` bytes at `start` means.
     #[inline]
-    fn keyword_at(&self, start: usize, len: usize) -> Keyword {
+    pub(super) fn keyword_at(&self, start: usize, len: usize) -> Keyword {
         match self.window(start) {
             Some(window) => keyword_in(u128::from_le_bytes(*window), len),
             None => keyword(self.text.get(start..start + len).unwrap_or_default()),
@@ -96,7 +111,12 @@ impl Lexer<'_> {
     fn reserved(&mut self, keyword: Keyword, start: usize, end: usize) -> Option<Previous> {
         let mut previous = Previous::Keyword;
         match keyword {
-            Keyword::Null if !self.is_test() => return self.constant(start, end),
+            Keyword::Null if !self.is_test() => {
+                if self.previous == Previous::Keyword && self.keyword == Keyword::Limit && self.frames.is_outside() {
+                    self.note(Shape::NULL_LIMIT);
+                }
+                return self.constant(start, end);
+            }
             Keyword::Boolean if self.previous.expects_operand() => return self.constant(start, end),
             Keyword::Default if self.previous == Previous::Operator || self.frames.in_list() => {
                 return self.constant(start, end);
@@ -120,9 +140,23 @@ impl Lexer<'_> {
             Keyword::Share | Keyword::Lock if self.previous != Previous::Keyword => previous = Previous::Word,
             Keyword::Delete => self.main_verb(Verb::Delete),
             Keyword::Merge => self.main_verb(Verb::Merge),
-            Keyword::From => self.note(Shape::FROM),
+            Keyword::Set => self.in_set = self.verb != Some(Verb::Session),
+            Keyword::From => {
+                self.leave_set();
+                self.note(Shape::FROM);
+            }
             Keyword::Join => self.note(Shape::JOIN),
-            Keyword::Where => self.note(Shape::WHERE),
+            Keyword::Where => {
+                self.leave_set();
+                self.note(Shape::WHERE);
+            }
+            Keyword::By | Keyword::Returning => self.leave_set(),
+            Keyword::Uescape => {
+                if self.escape_of_string(end) {
+                    return None;
+                }
+                previous = Previous::Word;
+            }
             Keyword::Limit => {
                 self.note(Shape::LIMIT);
                 self.in_limit = true;
@@ -191,6 +225,27 @@ impl Lexer<'_> {
         }
     }
 
+    /// The assignments of an `UPDATE` are over.
+    fn leave_set(&mut self) {
+        if self.in_set && self.frames.is_outside() {
+            self.in_set = false;
+        }
+    }
+
+    /// `U&'…' UESCAPE '!'`: how the string before is written, hence part of it. Says whether it was that.
+    fn escape_of_string(&mut self, end: usize) -> bool {
+        let quote = bytes::space_end(self.text, end);
+        let unicode = matches!(self.dialect, Dialect::Postgresql | Dialect::Generic);
+        if !unicode || self.previous != Previous::String || peek(self.text, quote) != b'\'' {
+            return false;
+        }
+        let end = bytes::quoted_end(self.text, quote + 1, b'\'', Backslash::Ordinary);
+        self.facts.params.absorb(self.text.get(quote..end.at).unwrap_or_default(), false);
+        self.previous = Previous::Literal;
+        self.leave(end);
+        true
+    }
+
     fn not_a_list(&mut self) {
         if self.previous == Previous::Open {
             self.frames.is_subquery();
@@ -235,92 +290,4 @@ impl Lexer<'_> {
         self.quoted_literal(start, from, quote, backslash);
         true
     }
-
-    /// `"…"`: a string in MySQL, a name in PostgreSQL, elsewhere whatever the place says.
-    pub(super) fn double_quoted(&mut self) {
-        match self.dialect {
-            Dialect::Mysql => self.quoted_literal(self.at, self.at + 1, b'"', Backslash::Escapes),
-            Dialect::Postgresql => self.quoted_name(b'"', b'"'),
-            Dialect::Sqlite | Dialect::Generic => {
-                let end = bytes::quoted_end(self.text, self.at + 1, b'"', self.backslash());
-                if end.closed && self.is_name(end.at) {
-                    self.quoted_name(b'"', b'"');
-                } else {
-                    self.quoted_literal(self.at, self.at + 1, b'"', self.backslash());
-                }
-            }
-        }
-    }
-
-    /// Whether a double-quoted token up to `end` is a name, where the dialect leaves it open (SQLite takes an unknown
-    /// column for a string). It is one beside a dot and where a table is named; elsewhere it must look like one and
-    /// stand where columns stand. A value never stands there alone.
-    fn is_name(&mut self, end: usize) -> bool {
-        if self.previous == Previous::Glue || peek(self.text, bytes::space_end(self.text, end)) == b'.' {
-            return true;
-        }
-        if self.frames.in_list() {
-            return false;
-        }
-        let content = self.text.get(self.at + 1..end - 1).unwrap_or_default();
-        let plain = !content.is_empty() && content.iter().all(|&byte| bytes::is_word(byte));
-        let verb = self.verb.unwrap_or_default();
-        let rows = verb.is_dml() || self.verb.is_none();
-        match self.previous {
-            Previous::Keyword => match self.keyword {
-                Keyword::From | Keyword::Join | Keyword::Into | Keyword::Update | Keyword::Naming => true,
-                Keyword::Select | Keyword::Distinct | Keyword::Where | Keyword::Set | Keyword::Not => plain && rows,
-                Keyword::Condition | Keyword::And | Keyword::By => plain && (rows || verb == Verb::Ddl),
-                _ => false,
-            },
-            Previous::Word | Previous::Close => plain && rows,
-            Previous::Comma | Previous::Open => plain && (rows || verb == Verb::Ddl),
-            _ => false,
-        }
-    }
-
-    /// A quoted name. One that means the same without quotes is written without.
-    pub(super) fn quoted_name(&mut self, open: u8, close: u8) {
-        let start = self.at + 1;
-        let end = bytes::quoted_end(self.text, start, close, Backslash::Ordinary);
-        if !end.closed {
-            // Perhaps no name at all: hide it.
-            return self.quoted_literal(self.at, start, close, Backslash::Ordinary);
-        }
-        let content = self.text.get(start..end.at - 1).unwrap_or_default();
-        let folds = match self.dialect {
-            Dialect::Mysql | Dialect::Sqlite => true,
-            Dialect::Postgresql | Dialect::Generic => false,
-        };
-        // Without quotes the statement's first word would be its verb.
-        let bare = self.begun && is_bare(content, folds);
-        self.begin_without_verb();
-        self.space();
-        if bare && self.keyword_at(start, content.len()) == Keyword::Name {
-            self.output.folded(content);
-        } else {
-            let mark = if self.dialect == Dialect::Postgresql && open == b'"' { b'"' } else { b'`' };
-            self.output.byte(mark);
-            let mut at = 0;
-            while let Some(&byte) = content.get(at) {
-                // Two closing marks inside stand for one, and the mark that is written is doubled in turn.
-                at += if byte == close { 2 } else { 1 };
-                if byte == mark {
-                    self.output.byte(mark);
-                }
-                let shown = if byte < b' ' || byte == 0x7f { b' ' } else { byte };
-                self.output.byte(if folds { shown.to_ascii_lowercase() } else { shown });
-            }
-            self.output.byte(mark);
-        }
-        self.previous = Previous::Word;
-        self.at = end.at;
-    }
-}
-
-/// Whether a name is a word that folding does not change; unless it is a keyword, it needs no quotes then.
-fn is_bare(content: &[u8], folds: bool) -> bool {
-    let Some((first, rest)) = content.split_first() else { return false };
-    let fits = |byte: u8| folds || !byte.is_ascii_uppercase();
-    bytes::begins_word(*first) && fits(*first) && rest.iter().all(|&byte| bytes::is_word(byte) && fits(byte))
 }
