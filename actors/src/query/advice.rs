@@ -2,7 +2,7 @@
 
 use super::config::AdviceConfig;
 use super::family::{Analysis, analyse};
-use super::index::{IndexCandidate, candidates};
+use super::index::{IndexCandidate, candidates, is_system};
 use homeostat_reflexes::sql::{Dialect, Normaliser, Verb};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,8 @@ pub struct Advice {
     pub cost_ratio: Option<f64>,
 }
 
-/// What is known of the executions of a statement. What is not known is not held against it.
+/// What is known of the executions of a statement. What is not known is not held against it, and gives no advice that
+/// needs it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AdviceStats {
@@ -95,36 +96,33 @@ pub fn advise(sql: &str, dialect: Dialect, stats: Option<&AdviceStats>) -> Vec<A
     if seen.shape.is_unterminated() {
         return Vec::new();
     }
-    let analysis = analyse(seen.normal, dialect);
-    of_analysis(&analysis, seen.verb, seen.shape.has_where(), dialect, stats.unwrap_or(&AdviceStats::default()), &AdviceConfig::default())
+    let mut analysis = analyse(seen.normal, dialect);
+    analysis.bounded &= !seen.shape.has_null_limit();
+    of_analysis(&analysis, seen.verb, dialect, stats.unwrap_or(&AdviceStats::default()), &AdviceConfig::default())
 }
 
 /// As [`advise`], of a statement that has been analysed.
-pub(super) fn of_analysis(
-    analysis: &Analysis,
-    verb: Verb,
-    has_where: bool,
-    dialect: Dialect,
-    stats: &AdviceStats,
-    config: &AdviceConfig,
-) -> Vec<Advice> {
+pub(super) fn of_analysis(analysis: &Analysis, verb: Verb, dialect: Dialect, stats: &AdviceStats, config: &AdviceConfig) -> Vec<Advice> {
     let mut advice = indexes(analysis, verb, dialect);
     if !analysis.parsed {
         return advice;
     }
-    if verb == Verb::Select && analysis.select_star {
+    let reads = verb == Verb::Select && !analysis.writes;
+    if matches!(verb, Verb::Select | Verb::Insert) && analysis.select_star {
         advice.push(plain(
             AdviceKind::SelectStar,
             "it reads every column: naming those that are used saves transfer, lets an index answer alone, and keeps working when a column is added",
         ));
     }
-    advice.extend(missing_limit(analysis, verb, has_where, stats, config));
-    advice.extend(cache(analysis, verb, stats, config));
+    if reads {
+        advice.extend(missing_limit(analysis, stats, config));
+        advice.extend(cache(analysis, stats, config));
+    }
     if stats.repeats_per_trace.is_some_and(|repeats| repeats >= REPEATS_MIN) {
         let repeats = stats.repeats_per_trace.unwrap_or(0.0);
-        if verb.is_write() {
+        if verb.is_write() || analysis.writes {
             advice.push(plain(AdviceKind::BulkWrite, format!("it runs {repeats} times in one request: write several rows a statement")));
-        } else if verb == Verb::Select {
+        } else if reads {
             advice.push(plain(AdviceKind::EagerLoading, format!("it runs {repeats} times in one request: load the related rows together")));
         }
     }
@@ -172,27 +170,22 @@ pub fn planned(candidate: IndexCandidate, dialect: Dialect, cost_ratio: f64, par
     advice
 }
 
-fn missing_limit(analysis: &Analysis, verb: Verb, has_where: bool, stats: &AdviceStats, config: &AdviceConfig) -> Option<Advice> {
-    if verb != Verb::Select || analysis.bounded || analysis.tables.is_empty() {
+/// Only of a statement that was seen to return many rows: whether that is a large table the text does not tell.
+fn missing_limit(analysis: &Analysis, stats: &AdviceStats, config: &AdviceConfig) -> Option<Advice> {
+    if analysis.bounded || analysis.tables.is_empty() {
         return None;
     }
     #[allow(clippy::cast_precision_loss)] // a threshold
     let many = config.limit_min_rows as f64;
-    match stats.rows_p95 {
-        Some(rows) if rows >= many => Some(plain(
-            AdviceKind::MissingLimit,
-            format!("nothing bounds its result, and one execution in twenty returns {rows} rows or more"),
-        )),
-        Some(_) => None,
-        None if !has_where && !analysis.aggregated => {
-            Some(plain(AdviceKind::MissingLimit, "nothing bounds its result: it reads the whole table, however large that grows"))
-        }
-        None => None,
-    }
+    let rows = stats.rows_p95.filter(|rows| *rows >= many)?;
+    let reason = format!("nothing bounds its result, and one execution in twenty returns {rows} rows or more");
+    Some(plain(AdviceKind::MissingLimit, reason))
 }
 
-fn cache(analysis: &Analysis, verb: Verb, stats: &AdviceStats, config: &AdviceConfig) -> Option<Advice> {
-    if verb != Verb::Select || analysis.volatile || analysis.locking || analysis.tables.is_empty() {
+/// The database's own tables change with the server and the session, without any write that could be counted.
+fn cache(analysis: &Analysis, stats: &AdviceStats, config: &AdviceConfig) -> Option<Advice> {
+    let kept = !analysis.volatile && !analysis.locking && !analysis.tables.is_empty();
+    if !kept || analysis.tables.iter().any(|table| is_system(table)) {
         return None;
     }
     let (calls, distinct) = (stats.calls_per_min?, stats.distinct_param_ratio?);

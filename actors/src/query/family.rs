@@ -18,6 +18,7 @@
 
 mod canon;
 mod chains;
+mod conditions;
 mod facts;
 mod names;
 pub(super) mod prepared;
@@ -26,6 +27,7 @@ mod scope;
 mod tests;
 mod tokens;
 mod uses;
+mod volatile;
 
 use std::ops::ControlFlow;
 
@@ -100,18 +102,19 @@ pub struct Analysis {
     pub tables: Vec<String>,
     /// What columns it uses for what, in order of appearance, each use once.
     pub columns: Vec<ColumnUse>,
-    /// It returns all columns of a table: `SELECT *` or `SELECT t.*` where the result comes from, not inside `EXISTS`,
-    /// `count(*)` or a subquery whose columns are selected from.
+    /// It returns, or inserts, all columns of a table: `SELECT *` or `SELECT t.*` where the result comes from, not inside
+    /// `EXISTS`, `count(*)` or a subquery whose columns are selected from.
     pub select_star: bool,
     /// Its result is bounded: `LIMIT`, `FETCH`, `TOP`, an aggregate over everything, no table at all, or a bounded
     /// subquery to read from.
     pub bounded: bool,
-    /// It returns a value that changes though no data does (`now()`, `random()`, `nextval`), or calls for an effect.
+    /// It returns a value that changes though no data does (`now()`, `random()`, `nextval`) or depends on the session
+    /// (`current_user`, `@variable`), or calls for an effect.
     pub volatile: bool,
     /// It locks what it reads.
     pub locking: bool,
-    /// It groups, aggregates or removes duplicates: the number of rows it returns is not the number it reads.
-    pub aggregated: bool,
+    /// It changes rows, be it in a part that `WITH` defines.
+    pub writes: bool,
 }
 
 impl Analysis {
@@ -126,7 +129,7 @@ impl Analysis {
             bounded: false,
             volatile: false,
             locking: false,
-            aggregated: false,
+            writes: false,
         }
     }
 }
@@ -149,7 +152,7 @@ pub fn analyse(normal: &str, dialect: Dialect) -> Analysis {
         return Analysis::lexical(normal, dialect, family);
     };
     let mut analysis = Analysis { parsed: true, ..Analysis::lexical("", dialect, lexical) };
-    uses::collect(&statements, &mut analysis);
+    uses::collect(&statements, dialect, &mut analysis);
     let canonical = canon::canonical(&mut statements);
     analysis.family = Fingerprint::of(&format!("{frame}{canonical}"));
     analysis

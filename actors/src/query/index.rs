@@ -101,7 +101,7 @@ fn quote(name: &str, dialect: Dialect) -> String {
 }
 
 /// Is this the database's own table?
-fn is_system(table: &str) -> bool {
+pub(super) fn is_system(table: &str) -> bool {
     let table = table.to_ascii_lowercase();
     let (schema, name) = table.rsplit_once('.').unwrap_or(("", &table));
     matches!(schema, "information_schema" | "pg_catalog" | "mysql" | "performance_schema" | "sys")

@@ -192,12 +192,10 @@ impl QueryCore {
         let system = (shape.system != 0).then(|| self.shapes.systems.name(shape.system));
         let dialect = dialect(system);
         let analysis = analyse(&shape.statement, dialect);
-        let has_where = shape.statement.contains(" where ");
-        let (indexes, others): (Vec<Advice>, Vec<Advice>) =
-            advice::of_analysis(&analysis, shape.verb, has_where, dialect, stats, &cx.config.advice)
-                .into_iter()
-                .filter(|advice| rates.is_hot(shape, advice.kind, cx.config))
-                .partition(|advice| advice.kind == AdviceKind::Index);
+        let (indexes, others): (Vec<Advice>, Vec<Advice>) = advice::of_analysis(&analysis, shape.verb, dialect, stats, &cx.config.advice)
+            .into_iter()
+            .filter(|advice| rates.is_hot(shape, advice.kind, cx.config))
+            .partition(|advice| advice.kind == AdviceKind::Index);
         if cx.config.advice.verify_indexes && dialect == Dialect::Postgresql && !self.planner_away(cx) {
             if rates.is_hot(shape, AdviceKind::Index, cx.config) {
                 self.ask_planner(number, &analysis, dialect, cx);

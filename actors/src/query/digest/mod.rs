@@ -78,7 +78,6 @@ struct Row {
     fingerprint: Fingerprint,
     statement: Box<str>,
     verb: Verb,
-    has_where: bool,
     /// It is there in full, so that it can be analysed.
     whole: bool,
     /// Something of the database's protocol, and no SQL.
@@ -266,7 +265,6 @@ impl Digest {
                 whole: !seen.shape.is_unterminated() && kept.len() == seen.normal.len(),
                 statement: kept.into(),
                 verb: seen.verb,
-                has_where: seen.shape.has_where(),
                 command: false,
                 stats: Stats::new(0),
                 examined: 0,
@@ -291,7 +289,6 @@ impl Digest {
             fingerprint,
             statement: text.into(),
             verb: Verb::Session,
-            has_where: false,
             whole: false,
             command: true,
             stats: Stats::new(0),

@@ -101,7 +101,7 @@ impl Digest {
             let analysis = (!row.command).then(|| analyse(&row.statement, dialect));
             let advice = match &analysis {
                 Some(analysis) if row.whole => {
-                    let all = advice::of_analysis(analysis, row.verb, row.has_where, dialect, &stats(row, minutes, config), &config.advice);
+                    let all = advice::of_analysis(analysis, row.verb, dialect, &stats(row, minutes, config), &config.advice);
                     all.into_iter().filter(|advice| is_worth(row, advice, minutes, config)).collect()
                 }
                 _ => Vec::new(),

@@ -1,4 +1,4 @@
-//! What single expressions tell: whether one is a column, a constant, an aggregate, volatile.
+//! What single expressions tell: whether one is a column, a constant, an aggregate.
 
 use std::ops::ControlFlow;
 
@@ -48,8 +48,25 @@ pub(super) fn column_parts(expr: &Expr) -> Option<&[Ident]> {
     }
 }
 
-fn is_value_word(word: &str) -> bool {
-    matches!(word, "current_date" | "current_time" | "current_timestamp" | "current_user" | "session_user" | "localtime")
+/// Whether a word without quotes is a value and no column: MySQL's variables are words, too.
+pub(super) fn is_value_word(word: &str) -> bool {
+    word.starts_with('@')
+        || matches!(
+            word,
+            "current_date"
+                | "current_time"
+                | "current_timestamp"
+                | "current_user"
+                | "current_role"
+                | "current_catalog"
+                | "session_user"
+                | "system_user"
+                | "localtime"
+                | "localtimestamp"
+                | "utc_date"
+                | "utc_time"
+                | "utc_timestamp"
+        )
 }
 
 /// Whether an expression reads a column of the row, so that it is no constant to an index.
@@ -163,52 +180,4 @@ fn constant(expr: &Expr) -> bool {
         Expr::BinaryOp { left, right, .. } => constant(left) && constant(right),
         _ => false,
     }
-}
-
-/// Whether a function's value changes though no data does, or whether it is called for its effect.
-pub(super) fn is_volatile(function: &str) -> bool {
-    matches!(
-        function,
-        "now"
-            | "random"
-            | "rand"
-            | "clock_timestamp"
-            | "statement_timestamp"
-            | "transaction_timestamp"
-            | "timeofday"
-            | "current_timestamp"
-            | "current_time"
-            | "current_date"
-            | "localtime"
-            | "localtimestamp"
-            | "curdate"
-            | "curtime"
-            | "sysdate"
-            | "unix_timestamp"
-            | "utc_timestamp"
-            | "getdate"
-            | "nextval"
-            | "setval"
-            | "currval"
-            | "lastval"
-            | "last_insert_id"
-            | "last_insert_rowid"
-            | "found_rows"
-            | "row_count"
-            | "changes"
-            | "uuid"
-            | "gen_random_uuid"
-            | "uuid_generate_v4"
-            | "randomblob"
-            | "newid"
-            | "sleep"
-            | "pg_sleep"
-            | "get_lock"
-            | "release_lock"
-            | "pg_advisory_lock"
-            | "pg_try_advisory_lock"
-            | "pg_advisory_xact_lock"
-            | "pg_notify"
-            | "txid_current"
-    )
 }

@@ -85,9 +85,12 @@ pub(super) fn insert_target(statement: &Statement) -> Option<Relation> {
 
 /// Finds what a qualifier stands for, the innermost scope first.
 pub(super) fn find<'s, T>(scopes: &'s [Vec<T>], qualifier: &Ident, called: impl Fn(&T) -> &str) -> Option<(usize, &'s T)> {
-    scopes
-        .iter()
-        .enumerate()
-        .rev()
-        .find_map(|(depth, scope)| scope.iter().find(|one| called(one) == qualifier.value).map(|found| (depth, found)))
+    let (depth, index) = place(scopes, qualifier, called)?;
+    Some((depth, scopes.get(depth)?.get(index)?))
+}
+
+/// As [`find`], by the depth of the scope and the index in it.
+pub(super) fn place<T>(scopes: &[Vec<T>], qualifier: &Ident, called: impl Fn(&T) -> &str) -> Option<(usize, usize)> {
+    let scopes = scopes.iter().enumerate().rev();
+    scopes.into_iter().find_map(|(depth, scope)| Some((depth, scope.iter().position(|one| called(one) == qualifier.value)?)))
 }

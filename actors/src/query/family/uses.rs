@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use homeostat_reflexes::sql::Dialect;
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, JoinConstraint, LimitClause, OrderByExpr, OrderByKind, OrderBySort, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableWithJoins, UnaryOperator, Visit, Visitor,
+    Expr, GroupByExpr, Ident, JoinConstraint, LimitClause, OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableWithJoins, Visit, Visitor,
 };
 
-use super::facts::{column_parts, constraint, has_columns, is_aggregate, is_volatile, role_of};
+use super::facts::{column_parts, constraint, is_aggregate};
 use super::scope::{self, Relation};
+use super::volatile;
 use super::{Analysis, COLUMNS_MAX, ColumnUse, GO_ON, Role, TABLES_MAX};
 
 /// Adds to the analysis what the statements use.
-pub(super) fn collect(statements: &[Statement], analysis: &mut Analysis) {
-    let mut uses = Uses { analysis, scopes: Vec::new(), defined: BTreeMap::new() };
+pub(super) fn collect(statements: &[Statement], dialect: Dialect, analysis: &mut Analysis) {
+    let mut uses = Uses { analysis, dialect, scopes: Vec::new(), defined: BTreeMap::new() };
     for statement in statements {
         uses.statement(statement);
     }
@@ -22,15 +24,16 @@ pub(super) fn collect(statements: &[Statement], analysis: &mut Analysis) {
 
 /// What is known of the result of a query.
 #[derive(Clone, Copy, Default)]
-struct Extent {
+pub(super) struct Extent {
     /// All columns of a table.
     star: bool,
     bounded: bool,
 }
 
-struct Uses<'a> {
+pub(super) struct Uses<'a> {
     analysis: &'a mut Analysis,
-    scopes: Vec<Vec<Relation>>,
+    dialect: Dialect,
+    pub(super) scopes: Vec<Vec<Relation>>,
     /// What `WITH` defines.
     defined: BTreeMap<String, Extent>,
 }
@@ -48,11 +51,14 @@ impl Uses<'_> {
                 if let Some(target) = scope::insert_target(statement) {
                     self.table(target.table.as_deref().unwrap_or_default());
                 }
+                self.analysis.writes = true;
                 if let Some(query) = &insert.source {
-                    self.query(query);
+                    let result = self.query(query);
+                    self.analysis.select_star |= result.star;
                 }
             }
             Statement::Update(_) | Statement::Delete(_) => {
+                self.analysis.writes = true;
                 self.enter(&scope::statement_lists(statement));
                 self.joins(&scope::statement_lists(statement));
                 let (selection, orders) = match statement {
@@ -73,6 +79,7 @@ impl Uses<'_> {
             }
             Statement::Explain { statement, .. } => self.statement(statement),
             other => {
+                self.analysis.writes |= matches!(other, Statement::Merge(_));
                 // Tables and conditions of any other statement, without their context.
                 let mut walk = Subqueries { uses: self, depth: 0, role: None, conjunct: false };
                 let _: ControlFlow<()> = other.visit(&mut walk);
@@ -88,7 +95,7 @@ impl Uses<'_> {
         }
     }
 
-    fn column(&mut self, parts: &[Ident], role: Role, conjunct: bool) {
+    pub(super) fn column(&mut self, parts: &[Ident], role: Role, conjunct: bool) {
         let Some((column, qualifiers)) = parts.split_last() else { return };
         let table = match qualifiers.last() {
             Some(qualifier) => match scope::find(&self.scopes, qualifier, |relation: &Relation| &relation.called) {
@@ -138,7 +145,7 @@ impl Uses<'_> {
         }
     }
 
-    fn query(&mut self, query: &Query) -> Extent {
+    pub(super) fn query(&mut self, query: &Query) -> Extent {
         if let Some(with) = &query.with {
             for cte in &with.cte_tables {
                 // Defined first, so that a recursive one is no table.
@@ -197,6 +204,7 @@ impl Uses<'_> {
             };
             sources.push((relation.called, result));
         }
+        self.calls(&select.from);
         self.joins(&[&select.from]);
         let mut result = Extent::default();
         for item in &select.projection {
@@ -231,12 +239,20 @@ impl Uses<'_> {
         self.orders(orders);
         self.scopes.pop();
         let aggregate = !grouped && !select.projection.is_empty() && select.projection.iter().all(is_aggregate);
-        self.analysis.aggregated |= self.scopes.is_empty() && (aggregate || grouped || select.distinct.is_some());
         result.bounded = select.top.is_some()
             || select.from.is_empty()
             || aggregate
             || (!sources.is_empty() && sources.iter().all(|(_, source)| source.bounded));
         result
+    }
+
+    /// Functions that are read like tables.
+    fn calls(&mut self, from: &[TableWithJoins]) {
+        scope::for_each_factor(from, &mut |factor| {
+            if let TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } = factor {
+                self.analysis.volatile |= volatile::is_volatile_call(scope::last_part(name), &[], self.dialect);
+            }
+        });
     }
 
     fn orders(&mut self, orders: &[OrderByExpr]) {
@@ -252,102 +268,8 @@ impl Uses<'_> {
         }
     }
 
-    /// A condition; `conjunct` tells whether it must hold for every row.
-    fn condition(&mut self, expr: &Expr, conjunct: bool) {
-        match expr {
-            Expr::Nested(inner) => self.condition(inner, conjunct),
-            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-                self.condition(left, conjunct);
-                self.condition(right, conjunct);
-            }
-            Expr::BinaryOp { left, op: BinaryOperator::Or | BinaryOperator::Xor, right } => {
-                self.condition(left, false);
-                self.condition(right, false);
-            }
-            Expr::UnaryOp { op: UnaryOperator::Not, expr } => self.condition(expr, false),
-            Expr::BinaryOp { left, op, right } => self.comparison(left, op, right, conjunct),
-            Expr::InList { expr, list, negated } => {
-                self.test(expr, if *negated { Role::Inequality } else { Role::Equality }, conjunct);
-                for item in list {
-                    self.inside(item, None, false);
-                }
-            }
-            Expr::InSubquery { expr, subquery, negated } => {
-                self.test(expr, if *negated { Role::Inequality } else { Role::Equality }, conjunct);
-                self.query(subquery);
-            }
-            Expr::AnyOp { left, compare_op, right, .. } => {
-                self.test(left, role_of(compare_op).unwrap_or(Role::Expression), conjunct);
-                self.inside(right, None, false);
-            }
-            Expr::AllOp { left, right, .. } => {
-                self.test(left, Role::Inequality, conjunct);
-                self.inside(right, None, false);
-            }
-            Expr::IsNull(inner) => self.test(inner, Role::Null, conjunct),
-            Expr::IsNotNull(inner) => self.test(inner, Role::Inequality, conjunct),
-            Expr::Between { expr, negated, low, high } => {
-                self.test(expr, if *negated { Role::Inequality } else { Role::Range }, conjunct);
-                self.inside(low, Some(Role::Expression), conjunct);
-                self.inside(high, Some(Role::Expression), conjunct);
-            }
-            Expr::Like { negated, expr, pattern, .. }
-            | Expr::ILike { negated, expr, pattern, .. }
-            | Expr::SimilarTo { negated, expr, pattern, .. }
-            | Expr::RLike { negated, expr, pattern, .. } => {
-                self.test(expr, if *negated { Role::Inequality } else { Role::Pattern }, conjunct);
-                self.inside(pattern, Some(Role::Expression), conjunct);
-            }
-            Expr::Exists { subquery, .. } => {
-                self.query(subquery);
-            }
-            // A bare column is a truth value.
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.test(expr, Role::Equality, conjunct),
-            Expr::IsTrue(inner) | Expr::IsFalse(inner) => self.test(inner, Role::Equality, conjunct),
-            other => self.inside(other, Some(Role::Expression), conjunct),
-        }
-    }
-
-    fn comparison(&mut self, left: &Expr, op: &BinaryOperator, right: &Expr, conjunct: bool) {
-        let role = role_of(op);
-        match (column_parts(left), column_parts(right), role) {
-            (Some(a), Some(b), Some(Role::Equality)) if a.len() < 2 || b.len() < 2 || a.first() != b.first() => {
-                self.column(a, Role::Join, conjunct);
-                self.column(b, Role::Join, conjunct);
-            }
-            (Some(a), None, Some(role)) if !has_columns(right) => {
-                self.column(a, role, conjunct);
-                self.inside(right, None, false);
-            }
-            (None, Some(b), Some(role)) if !has_columns(left) => {
-                self.column(b, role, conjunct);
-                self.inside(left, None, false);
-            }
-            _ => {
-                if let (Expr::Tuple(_), Some(role)) = (left, role) {
-                    self.test(left, role, conjunct);
-                } else {
-                    self.inside(left, Some(Role::Expression), conjunct);
-                }
-                self.inside(right, Some(Role::Expression), conjunct);
-            }
-        }
-    }
-
-    /// A column, or a row of columns, that is tested against values.
-    fn test(&mut self, expr: &Expr, role: Role, conjunct: bool) {
-        match expr {
-            Expr::Nested(inner) => self.test(inner, role, conjunct),
-            Expr::Tuple(parts) => parts.iter().for_each(|part| self.test(part, role, conjunct)),
-            _ => match column_parts(expr) {
-                Some(parts) => self.column(parts, role, conjunct),
-                None => self.inside(expr, Some(Role::Expression), conjunct),
-            },
-        }
-    }
-
     /// All columns inside an expression get `role` (if any), and its subqueries are read.
-    fn inside(&mut self, expr: &Expr, role: Option<Role>, conjunct: bool) {
+    pub(super) fn inside(&mut self, expr: &Expr, role: Option<Role>, conjunct: bool) {
         let mut walk = Subqueries { uses: self, depth: 0, role, conjunct };
         let _: ControlFlow<()> = expr.visit(&mut walk);
     }
@@ -392,9 +314,7 @@ impl Visitor for Subqueries<'_, '_> {
         if let (Some(role), Some(parts)) = (self.role, column_parts(expr)) {
             self.uses.column(parts, role, self.conjunct);
         }
-        if let Expr::Function(function) = expr {
-            self.uses.analysis.volatile |= is_volatile(scope::last_part(&function.name));
-        }
+        self.uses.analysis.volatile |= volatile::is_volatile(expr, self.uses.dialect);
         GO_ON
     }
 }
