@@ -13,7 +13,7 @@ use super::review::Sample;
 use super::role::{Role, is_write, role};
 use super::stats::Stats;
 use super::window::Window;
-use homeostat_reflexes::sql::{Fingerprint, Normaliser, Verb};
+use homeostat_reflexes::sql::{Dialect, Fingerprint, Normalised, Normaliser, Verb};
 use homeostat_schemas::UnixMs;
 use homeostat_schemas::event::Query;
 use serde::{Deserialize, Serialize};
@@ -209,15 +209,16 @@ impl Shapes {
         if self.places.len() >= config.shapes_max {
             return Recognised { shape: NO_SHAPE, params };
         }
+        let (verb, role) = deed(&normalised, dialect);
         let key_value = query.system.as_deref().is_some_and(is_key_value);
-        let analysis = StatementKind::of(normalised.verb).map(|_| analyse(normalised.normal, dialect));
+        let analysis = StatementKind::of(verb).map(|_| analyse(normalised.normal, dialect));
         let shape = Shape {
             service,
             fingerprint,
             system,
-            verb: if key_value { Verb::KeyValue } else { normalised.verb },
-            role: role(normalised.normal, normalised.verb, normalised.shape),
-            write: is_write(normalised.normal, normalised.verb),
+            verb: if key_value { Verb::KeyValue } else { verb },
+            role,
+            write: is_write(normalised.normal, verb) || analysis.as_ref().is_some_and(|analysis| analysis.writes),
             locking: normalised.shape.has_locking(),
             statement: cut(normalised.normal, config.statement_max_bytes).into(),
             sources: Vec::new(),
@@ -274,6 +275,25 @@ impl Shapes {
         }
         retired
     }
+}
+
+/// What a text does, and its role. Of several statements the first decides that is not about the session or a transaction:
+/// `SET x = ?; SELECT …` is that `SELECT`.
+fn deed(text: &Normalised<'_>, dialect: Dialect) -> (Verb, Role) {
+    let whole = (text.verb, role(text.normal, text.verb, text.shape));
+    let framed = matches!(text.verb, Verb::Session | Verb::Transaction) && text.shape.has_several_statements();
+    if !framed || text.shape.is_unterminated() {
+        return whole;
+    }
+    let mut normaliser = Normaliser::new();
+    for statement in text.normal.split("; ").skip(1) {
+        let seen = normaliser.normalise(statement, dialect);
+        let role = role(seen.normal, seen.verb, seen.shape);
+        if role != Role::Housekeeping {
+            return (seen.verb, role);
+        }
+    }
+    whole
 }
 
 /// The text up to `max` bytes, ending on a character, with `…` when something was left out.

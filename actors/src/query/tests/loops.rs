@@ -98,6 +98,34 @@ fn writes_one_by_one_are_told_apart_from_reads() {
 }
 
 #[test]
+fn a_write_that_with_hides_is_a_write() {
+    for statement in [
+        "WITH x AS (INSERT INTO b (a) VALUES ($1) RETURNING id) SELECT * FROM x",
+        "WITH gone AS (DELETE FROM b WHERE id = $1 RETURNING a), kept AS (SELECT a FROM gone) SELECT a FROM kept",
+    ] {
+        assert_eq!(found(loop_of(statement, 10, distinct)), one("n_plus_one_write", 10), "{statement}");
+    }
+    assert_eq!(found(loop_of("WITH x AS (SELECT * FROM b WHERE id = $1) SELECT * FROM x", 10, distinct)), one("n_plus_one", 10));
+}
+
+#[test]
+fn what_is_set_before_a_question_does_not_hide_it() {
+    let cases = [
+        ("SET x = 1; SELECT * FROM b WHERE id = $1", one("n_plus_one", 10)),
+        ("SET LOCAL statement_timeout = 500; SET x = 1; SELECT * FROM b WHERE id = $1;", one("n_plus_one", 10)),
+        ("BEGIN; UPDATE b SET a = $1 WHERE id = $2; COMMIT", one("n_plus_one_write", 10)),
+        ("SET x = 1; SELECT 1", vec![]),
+        ("SET x = 1; SET y = 2", vec![]),
+        ("BEGIN; COMMIT", vec![]),
+        ("SET x = 1; SELECT * FROM b ORDER BY id LIMIT 10 OFFSET $1", vec![]),
+        ("SET x = 1; SELECT * FROM b WHERE a = 'cut off", vec![]),
+    ];
+    for (statement, expected) in cases {
+        assert_eq!(found(loop_of(statement, 10, distinct)), expected, "{statement}");
+    }
+}
+
+#[test]
 fn what_the_sender_excuses_is_no_finding() {
     for excuse in ["cached", "suppressed", "truncated", "paging"] {
         assert_eq!(found(loop_of(ITEMS, 10, |n| json!({ "params": n.to_string(), excuse: true }))), [], "{excuse}");
