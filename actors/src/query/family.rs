@@ -4,8 +4,10 @@
 //! normal form into a syntax tree and writes it down in one canonical way, so that statements that differ only in the
 //! order of equals, in aliases or in the spelling of one meaning fall into one *family*:
 //!
-//! - the order of the select list, of `FROM`, of `AND`/`OR` operands, of `GROUP BY`, of columns in `INSERT` and `SET`;
-//! - column and table aliases; qualifiers where only one table is read;
+//! - the order of the select list, of `FROM`, of `AND`/`OR` operands, of `GROUP BY`, of columns in `INSERT` (each with
+//!   what goes into it) and `SET`; but not of a select list whose columns are told by their place;
+//! - aliases of columns and tables, names that `WITH` gives; qualifiers where only one table is read;
+//! - brackets that change nothing;
 //! - `= ANY (…)` and `IN (…)`, `a = b` and `b = a`, `? < a` and `a > ?`, `INNER JOIN` and `JOIN`, `CAST` and `::`;
 //! - how many equal branches a `UNION` has; dates in table names (`events_20210301`);
 //! - names that a session gives to prepared statements, cursors and savepoints.
@@ -21,6 +23,7 @@ mod chains;
 mod conditions;
 mod facts;
 mod names;
+mod positions;
 pub(super) mod prepared;
 mod scope;
 #[cfg(test)]
@@ -28,6 +31,7 @@ mod tests;
 mod tokens;
 mod uses;
 mod volatile;
+mod with;
 
 use std::ops::ControlFlow;
 

@@ -15,11 +15,12 @@ use sqlparser::ast::{
 use super::GO_ON;
 use super::chains::{compare, flatten, is_chain, list, membership, merge_branches, no_values};
 use super::names::without_dates;
-use super::scope;
+use super::with::Defined;
+use super::{positions, scope};
 
 /// The canonical print of statements; the tree is used up.
 pub(super) fn canonical(statements: &mut Vec<Statement>) -> String {
-    let mut canon = Canon { scopes: Vec::new(), seen: BTreeMap::new(), derived: 0, depth: 0 };
+    let mut canon = Canon { scopes: Vec::new(), defined: Defined::default(), seen: BTreeMap::new(), derived: 0, depth: 0 };
     let _: ControlFlow<()> = statements.visit(&mut canon);
     let texts: Vec<String> = statements.iter().map(ToString::to_string).collect();
     texts.join(";")
@@ -33,6 +34,8 @@ struct Named {
 
 struct Canon {
     scopes: Vec<Vec<Named>>,
+    /// What `WITH` defines.
+    defined: Defined,
     /// How often each table was named, so that the second of a self-join is another one.
     seen: BTreeMap<String, usize>,
     derived: usize,
@@ -42,7 +45,10 @@ struct Canon {
 
 impl Canon {
     fn name_table(&mut self, name: &ObjectName) -> String {
-        let plain = without_dates(&scope::full_name(name));
+        self.count(without_dates(&scope::full_name(name)))
+    }
+
+    fn count(&mut self, plain: String) -> String {
         let times = self.seen.entry(plain.clone()).or_insert(0);
         *times += 1;
         if *times == 1 { plain } else { format!("{plain}#{times}") }
@@ -61,9 +67,17 @@ impl Canon {
 
     fn enter_factor(&mut self, factor: &mut TableFactor, scope: &mut Vec<Named>) {
         let called = scope::relation(factor).called;
+        if let TableFactor::Derived { subquery, alias: Some(alias), .. } = factor
+            && !alias.columns.is_empty()
+        {
+            positions::number(subquery);
+        }
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => {
-                let canonical = self.name_table(name);
+                let canonical = match self.defined.canonical(name).map(str::to_owned) {
+                    Some(defined) => self.count(defined),
+                    None => self.name_table(name),
+                };
                 *alias = None;
                 *name = ObjectName::from(vec![Ident::new(canonical.clone())]);
                 scope.push(Named { called, canonical });
@@ -119,6 +133,7 @@ impl VisitorMut for Canon {
                 }
             }
             Statement::Insert(insert) => {
+                positions::insert(insert);
                 if let TableObject::TableName(name) = &mut insert.table {
                     let called = insert.table_alias.take().map_or_else(|| scope::last_part(name).to_owned(), |alias| alias.alias.value);
                     let canonical = self.name_table(name);
@@ -136,13 +151,8 @@ impl VisitorMut for Canon {
         self.scopes.pop();
         match statement {
             Statement::Insert(insert) => {
-                sort(&mut insert.columns);
                 sort_assignments(&mut insert.assignments);
                 if let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|query| query.body.as_mut()) {
-                    for row in &mut values.rows {
-                        sort(&mut row.content);
-                        row.content.dedup();
-                    }
                     values.rows.dedup();
                 }
                 match &mut insert.on {
@@ -177,20 +187,30 @@ impl VisitorMut for Canon {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let outermost = self.depth == 0;
         self.depth += 1;
+        positions::unwrap(query);
+        self.defined.open(query.with.as_mut());
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            if !cte.alias.columns.is_empty() {
+                positions::number(&mut cte.query);
+            }
+        }
+        positions::branches(&mut query.body);
         resolve_aliases(query, outermost);
         let mut scope = Vec::new();
         enter_body(self, &mut query.body, &mut scope);
         self.scopes.push(scope);
+        self.defined.enter();
         GO_ON
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.depth -= 1;
         self.scopes.pop();
+        self.defined.close();
         let body = std::mem::replace(query.body.as_mut(), SetExpr::Values(no_values()));
         *query.body = merge_branches(body);
         if let SetExpr::Select(select) = query.body.as_mut() {
-            // Outside of set operations the columns of a select list have names, so their order is nothing.
+            // The columns of a select list have names, so their order is nothing; where it is something, they are numbered.
             sort_items(&mut select.projection);
         }
         GO_ON
@@ -214,12 +234,18 @@ impl VisitorMut for Canon {
             flatten(chain, &op, &mut operands);
             *expr = list(if op == BinaryOperator::And { "and" } else { "or" }, operands);
         }
+        // What is compared with a row.
+        if let Expr::Subquery(query) | Expr::InSubquery { subquery: query, .. } = expr {
+            positions::number(query);
+        }
         GO_ON
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let taken = std::mem::replace(expr, Expr::Tuple(Vec::new()));
-        *expr = self.simplify(taken);
+        // Brackets around whatever might need them, and around nothing else.
+        let simple = self.simplify(taken);
+        *expr = if is_closed(&simple) { simple } else { Expr::Nested(Box::new(simple)) };
         GO_ON
     }
 }
@@ -236,10 +262,7 @@ impl Canon {
                 }
                 Expr::Function(function)
             }
-            Expr::Nested(inner) => match *inner {
-                Expr::BinaryOp { .. } | Expr::UnaryOp { .. } | Expr::Case { .. } => Expr::Nested(inner),
-                simple => simple,
-            },
+            Expr::Nested(inner) => *inner,
             Expr::Cast { expr, data_type, format, kind: CastKind::DoubleColon } => {
                 Expr::Cast { kind: CastKind::Cast, expr, data_type, format }
             }
@@ -254,6 +277,25 @@ impl Canon {
             other => other,
         }
     }
+}
+
+/// Whether what is printed of an expression reads the same wherever it stands.
+fn is_closed(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Value(_)
+            | Expr::Nested(_)
+            | Expr::Function(_)
+            | Expr::Tuple(_)
+            | Expr::Subquery(_)
+            | Expr::Array(_)
+            | Expr::Case { .. }
+            | Expr::Cast { .. }
+            | Expr::Wildcard(_)
+            | Expr::QualifiedWildcard(..)
+    )
 }
 
 fn simplify_join(join: &mut Join) {
@@ -279,7 +321,7 @@ fn enter_body(canon: &mut Canon, body: &mut SetExpr, scope: &mut Vec<Named>) {
 
 /// Puts what an alias stands for in its place in `ORDER BY`, `GROUP BY` and `HAVING`. The aliases of the outermost query
 /// then mean nothing; those of a subquery are names by which its columns are read.
-fn resolve_aliases(query: &mut Query, outermost: bool) {
+pub(super) fn resolve_aliases(query: &mut Query, outermost: bool) {
     let SetExpr::Select(select) = query.body.as_mut() else {
         if outermost {
             strip_aliases(&mut query.body);
@@ -318,7 +360,7 @@ fn strip_aliases(body: &mut SetExpr) {
             for item in &mut select.projection {
                 let taken = std::mem::replace(item, SelectItem::UnnamedExpr(Expr::Tuple(Vec::new())));
                 *item = match taken {
-                    SelectItem::ExprWithAlias { expr, .. } => SelectItem::UnnamedExpr(expr),
+                    SelectItem::ExprWithAlias { expr, alias } if !positions::is_label(&alias) => SelectItem::UnnamedExpr(expr),
                     other => other,
                 };
             }

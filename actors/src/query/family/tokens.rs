@@ -35,6 +35,11 @@ pub(super) fn tokens(normal: &str, dialect: Dialect, grammar: &dyn Grammar) -> O
         tokens.truncate(tokens.len() - 4);
         tokens.extend([keyword("for", Keyword::FOR), keyword("share", Keyword::SHARE)]);
     }
+    if dialect == Dialect::Mysql {
+        for token in tokens.iter_mut().filter(|token| **token == Token::Overlap) {
+            *token = keyword("and", Keyword::AND);
+        }
+    }
     for at in 0..tokens.len() {
         if !is_placeholder(tokens.get(at)) {
             continue;
