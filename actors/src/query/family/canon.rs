@@ -48,6 +48,7 @@ impl Canon {
         self.count(without_dates(&scope::full_name(name)))
     }
 
+    /// The name of a table, with a number from its second mention on.
     fn count(&mut self, plain: String) -> String {
         let times = self.seen.entry(plain.clone()).or_insert(0);
         *times += 1;

@@ -77,7 +77,11 @@ impl Uses<'_> {
                 self.orders(orders);
                 self.scopes.pop();
             }
-            Statement::Explain { statement, .. } => self.statement(statement),
+            Statement::Explain { statement, .. } => {
+                let writes = self.analysis.writes;
+                self.statement(statement);
+                self.analysis.writes = writes;
+            }
             other => {
                 self.analysis.writes |= matches!(other, Statement::Merge(_));
                 // Tables and conditions of any other statement, without their context.
