@@ -153,6 +153,9 @@ fn config() -> RecoveryConfig {
     RecoveryConfig { rule: vec![rule], budget: 40, tries_max: 50, ..RecoveryConfig::default() }
 }
 
+/// After how many messages from which nothing follows the promises are looked at anyway.
+const LOOK_EVERY: u64 = 64;
+
 /// The mind, as the body carries it: checkpoints now and then, and deaths at any instant between reading and publishing.
 struct Carrier {
     driver: Driver<RecoveryCore>,
@@ -173,6 +176,7 @@ impl Carrier {
     fn take(&mut self, delivery: Delivery, chance: &mut Chance, tally: &mut Tally) -> Vec<Output> {
         self.since.push(delivery);
         let delivery = self.since.last().unwrap();
+        let quiet = matches!(delivery.content, Content::Events(_) | Content::Tick) && !delivery.position.is_multiple_of(LOOK_EVERY);
         let dies = chance.happens(1).then(|| chance.happens(500));
         let outputs = match dies {
             // Before it was read, or after it was decided and before anything was published: the log has it, and it is decided again.
@@ -185,7 +189,11 @@ impl Carrier {
             }
             None => self.driver.step(delivery),
         };
-        assert_eq!(self.driver.broken_promise(), None);
+        // The promises are about the whole state, and to look at all of it costs more than a step. What breaks one is still broken a little
+        // later; where a message is about incidents and commands, or anything follows from it, there is no later.
+        if dies.is_some() || !quiet || !outputs.is_empty() {
+            assert_eq!(self.driver.broken_promise(), None);
+        }
         self.published.extend(outputs.iter().cloned());
         if let Some(output) = outputs.last() {
             self.last.clone_from(&output.identity);
