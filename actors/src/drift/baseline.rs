@@ -133,11 +133,11 @@ impl Counting {
     /// A window ended.
     pub(super) fn close(&mut self, window: u64, now: UnixMs, wanted: u32, origin: Origin, config: &DriftConfig) -> Counted {
         let counts = std::mem::replace(&mut self.counts, Counts::new(self.grid.len()));
-        let used: u64 = counts.iter().take(self.grid.cells()).sum();
+        let used = counts.sum(0, self.grid.cells());
         if used > 0 {
             self.windows.push((window, counts));
         }
-        let all: u64 = self.windows.iter().map(|(_, counts)| counts.iter().take(self.grid.cells()).sum::<u64>()).sum();
+        let all: u64 = self.windows.iter().map(|(_, counts)| counts.sum(0, self.grid.cells())).sum();
         let enough = self.windows.len() >= wanted.clamp(1, MAX_WINDOWS) as usize && all >= config.baseline_min;
         if !enough && self.windows.len() < MAX_WINDOWS as usize {
             return Counted::Goes;

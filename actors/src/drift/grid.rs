@@ -198,7 +198,7 @@ impl Grid {
         if self.kind == Kind::Category {
             return;
         }
-        let all: u64 = counts.iter().take(self.cells()).sum();
+        let all = counts.sum(0, self.cells());
         let mut ends = Vec::new();
         let (mut sum, mut next) = (0_u64, 1_u64);
         for (cell, count) in counts.iter().take(self.cells().saturating_sub(1)).enumerate() {
@@ -218,7 +218,7 @@ impl Grid {
     /// does not suit the values.
     pub(super) fn outside(&self, counts: &super::counts::Counts) -> f64 {
         let cells = self.cells();
-        let all: u64 = counts.iter().take(cells).sum();
+        let all = counts.sum(0, cells);
         let out = match self.kind {
             Kind::Number => counts.get(0).saturating_add(counts.get(cells.saturating_sub(1))),
             Kind::Category => 0,

@@ -97,7 +97,7 @@ impl Watch {
 
     /// Values that were seen and are not judged yet.
     pub(super) fn pending(&self) -> u64 {
-        self.open.iter().sum()
+        self.open.sum(0, self.open.len())
     }
 
     /// What the current windows (the open one with them) say, and the p-value that days of the baseline ask for: 0 where they are not

@@ -6,6 +6,7 @@
 //! move). What lasts is a new level, what comes again is a season, and what is frequent is how the series is: neither is touched.
 
 use crate::stats::real;
+use crate::stats::theil_sen::median;
 
 /// So many robust standard deviations are far. Wide, because histories of counts and latencies have heavy tails.
 const FAR: f64 = 12.0;
@@ -22,8 +23,8 @@ const NORMAL: f64 = 1.482_602_218_505_602;
 pub(super) fn outliers(values: &[f64], period: Option<usize>) -> Vec<bool> {
     let n = values.len();
     let mut far = vec![false; n];
-    let before = residuals(values, |t| (t.saturating_sub(NEAR)..t).collect());
-    let after = residuals(values, |t| (t + 1..n.min(t + 1 + NEAR)).collect());
+    let before = residuals(values, |t| t.saturating_sub(NEAR)..t);
+    let after = residuals(values, |t| t + 1..n.min(t + 1 + NEAR));
     // On either side of a new level a value is near to one side.
     let near = |(before, after): (&f64, &f64)| if after.is_nan() || before.abs() <= after.abs() { *before } else { *after };
     let bound = mark(&before.iter().zip(&after).map(near).collect::<Vec<_>>(), &mut far, |far, is| *far = is);
@@ -32,7 +33,7 @@ pub(super) fn outliers(values: &[f64], period: Option<usize>) -> Vec<bool> {
             let back = |k: usize| t.checked_sub(k * m);
             let ahead = |k: usize| Some(t + k * m).filter(|u| *u < n);
             let around = [back(1), ahead(1), back(2), ahead(2), back(3), ahead(3)];
-            around.into_iter().flatten().take(4).collect()
+            around.into_iter().flatten().take(4)
         });
         mark(&seasonal, &mut far, |far, is| *far &= is);
     }
@@ -58,12 +59,12 @@ pub(super) fn outliers(values: &[f64], period: Option<usize>) -> Vec<bool> {
 }
 
 /// What every value is away from the median of those beside it; not a number where nothing is.
-fn residuals(values: &[f64], beside: impl Fn(usize) -> Vec<usize>) -> Vec<f64> {
+fn residuals<I: Iterator<Item = usize>>(values: &[f64], beside: impl Fn(usize) -> I) -> Vec<f64> {
     let mut others = Vec::new();
     (0..values.len())
         .map(|t| {
             others.clear();
-            others.extend(beside(t).into_iter().filter_map(|u| values.get(u)).filter(|v| v.is_finite()));
+            others.extend(beside(t).filter_map(|u| values.get(u)).filter(|v| v.is_finite()));
             if others.len() < 2 { f64::NAN } else { values[t] - median(&mut others) }
         })
         .collect()
@@ -78,12 +79,6 @@ fn mark(residuals: &[f64], far: &mut [bool], set: impl Fn(&mut bool, bool)) -> f
         set(far, r.abs() > bound);
     }
     bound
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { values[middle - 1].midpoint(values[middle]) }
 }
 
 #[cfg(test)]

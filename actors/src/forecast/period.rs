@@ -33,44 +33,6 @@ pub(crate) fn detect(values: &[f64], step_ms: Option<u64>) -> Vec<usize> {
     Acf::of(&changes, CHANGES_RISE).map_or_else(Vec::new, |acf| acf.periods(step_ms))
 }
 
-impl Acf {
-    fn periods(&self, step_ms: Option<u64>) -> Vec<usize> {
-        let acf = self;
-        match step_ms.filter(|step| *step > 0) {
-            Some(step) if step <= DAY => {
-                let steps = |span: u64| usize::try_from(span / step).ok().filter(|m| *m >= 2 && span.is_multiple_of(step));
-                let day = steps(DAY).filter(|m| acf.rises(*m, RISE));
-                let week = steps(7 * DAY).filter(|m| match steps(DAY) {
-                    Some(day) if day >= 2 => acf.beats_neighbours(*m, day),
-                    _ => acf.rises(*m, RISE),
-                });
-                let mut found: Vec<usize> = day.into_iter().chain(week).collect();
-                // Minutes may have a beat within the hour (jobs, scrapes).
-                if found.is_empty() {
-                    found.extend(steps(HOUR).filter(|m| acf.rises(*m, RISE_UNEXPECTED)));
-                }
-                if found.is_empty() {
-                    found.extend(acf.peak());
-                }
-                found
-            }
-            _ => {
-                // Hours, half hours, quarters, ten and five minutes of a day with the week to each; days of a week; months.
-                for day in [24, 48, 96, 144, 288] {
-                    if acf.rises(day, RISE) && acf.is_peak(day) {
-                        let mut found = vec![day];
-                        found.extend(Some(7 * day).filter(|week| acf.beats_neighbours(*week, day)));
-                        return found;
-                    }
-                }
-                // Days of a week and months of a year, in short histories.
-                let short = [7, 12].into_iter().find(|m| acf.values.len() < 24 * m && acf.rises(*m, RISE_UNEXPECTED) && acf.is_peak(*m));
-                short.or_else(|| acf.peak()).into_iter().collect()
-            }
-        }
-    }
-}
-
 /// The autocorrelation of a series without its line.
 struct Acf {
     values: Vec<f64>,
@@ -96,6 +58,42 @@ impl Acf {
         }
         let variance = values.iter().map(|v| v * v).sum::<f64>() / n;
         (variance > 0.0 && variance.is_finite()).then_some(Acf { values, variance, more })
+    }
+
+    /// The periods that it shows, ascending, at most two.
+    fn periods(&self, step_ms: Option<u64>) -> Vec<usize> {
+        match step_ms.filter(|step| *step > 0) {
+            Some(step) if step <= DAY => {
+                let steps = |span: u64| usize::try_from(span / step).ok().filter(|m| *m >= 2 && span.is_multiple_of(step));
+                let day = steps(DAY).filter(|m| self.rises(*m, RISE));
+                let week = steps(7 * DAY).filter(|m| match steps(DAY) {
+                    Some(day) if day >= 2 => self.beats_neighbours(*m, day),
+                    _ => self.rises(*m, RISE),
+                });
+                let mut found: Vec<usize> = day.into_iter().chain(week).collect();
+                // Minutes may have a beat within the hour (jobs, scrapes).
+                if found.is_empty() {
+                    found.extend(steps(HOUR).filter(|m| self.rises(*m, RISE_UNEXPECTED)));
+                }
+                if found.is_empty() {
+                    found.extend(self.peak());
+                }
+                found
+            }
+            _ => {
+                // Hours, half hours, quarters, ten and five minutes of a day with the week to each; days of a week; months.
+                for day in [24, 48, 96, 144, 288] {
+                    if self.rises(day, RISE) && self.is_peak(day) {
+                        let mut found = vec![day];
+                        found.extend(Some(7 * day).filter(|week| self.beats_neighbours(*week, day)));
+                        return found;
+                    }
+                }
+                // Days of a week and months of a year, in short histories.
+                let short = [7, 12].into_iter().find(|m| self.values.len() < 24 * m && self.rises(*m, RISE_UNEXPECTED) && self.is_peak(*m));
+                short.or_else(|| self.peak()).into_iter().collect()
+            }
+        }
     }
 
     /// At a lag; nothing where fewer than two of its lengths are there.
