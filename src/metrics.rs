@@ -405,13 +405,9 @@ impl Metrics {
             Effect::Alert(alert) => {
                 let labels = AlertLabels { rule: alert.rule.clone(), severity: alert.severity.to_string(), state: alert.state.to_string() };
                 self.alerts.get_or_create(&labels).inc();
-                let outcome = match alert.verdict() {
-                    Some(("verified", ..)) => "verified",
-                    Some(("ineffective", ..)) => "ineffective",
-                    Some(("escalated", ..)) => "escalated",
-                    _ => return,
-                };
-                self.cures.get_or_create(&CureLabel { outcome }).inc();
+                if let Some((outcome, ..)) = alert.verdict() {
+                    self.cures.get_or_create(&CureLabel { outcome }).inc();
+                }
             }
             Effect::Command(_) => {
                 self.commands.inc();

@@ -91,8 +91,9 @@ impl Alert {
     /// The verdict of the recovery actor that it says (`verified`, `ineffective` or `escalated`), with the incident that it is about and
     /// the last command for it, if there was one; nothing for any other alert, and for one that resolves.
     #[must_use]
-    pub fn verdict(&self) -> Option<(&str, &str, Option<&str>)> {
-        let word = self.rule.strip_prefix("recovery.").filter(|word| ["verified", "ineffective", "escalated"].contains(word))?;
+    pub fn verdict(&self) -> Option<(&'static str, &str, Option<&str>)> {
+        let said = self.rule.strip_prefix("recovery.")?;
+        let word = ["verified", "ineffective", "escalated"].into_iter().find(|word| *word == said)?;
         let evidence = |name: &str| self.evidence.get(name).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
         (self.state == State::Firing).then(|| Some((word, evidence("incident")?, evidence("command"))))?
     }
