@@ -161,8 +161,7 @@ fn seed(path: &Path, kind: &KeyPairType, rotate: bool) -> Result<(String, bool),
         let public = if curve {
             XKey::from_seed(text.trim()).map_err(wrong)?.public_key()
         } else {
-            let pair = KeyPair::from_seed(text.trim()).map_err(wrong)?;
-            pair.public_key()
+            KeyPair::from_seed(text.trim()).map_err(wrong)?.public_key()
         };
         return Ok((public, false));
     }

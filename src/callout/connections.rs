@@ -8,6 +8,7 @@
 //! - CC-1 [`Connections::close`] reports a connection as closed only after its server no longer listed it.
 //! - CC-2 Everything has a deadline; at most [`SERVERS_MAX`] servers are remembered, and [`NAMED_MAX`] connections named.
 
+use super::closed;
 use super::request::{name, named};
 use crate::accounts::callout::{CONNECTIONS, PING};
 use futures::StreamExt as _;
@@ -191,13 +192,12 @@ impl Connections {
             _ => ANSWER,
         };
         let bus = self.bus().await?;
-        let closed = |error: &dyn std::fmt::Display| BusError::Closed { what: subject.to_owned(), detail: error.to_string() };
         let client = bus.client();
         let inbox = client.new_inbox();
         let until = tokio::time::Instant::now() + within;
         let asked = async {
-            let answers = client.subscribe(inbox.clone()).await.map_err(|error| closed(&error))?;
-            client.publish_with_reply(subject, inbox.clone(), ask.to_string().into()).await.map_err(|error| closed(&error))?;
+            let answers = client.subscribe(inbox.clone()).await.map_err(|error| closed(subject, error))?;
+            client.publish_with_reply(subject, inbox.clone(), ask.to_string().into()).await.map_err(|error| closed(subject, error))?;
             Ok::<_, BusError>(answers)
         };
         let mut answers = timeout(ANSWER, asked).await.map_err(|_| BusError::Timeout { what: subject.to_owned(), after: ANSWER })??;
@@ -241,7 +241,7 @@ impl Connections {
         let mut found = BTreeSet::new();
         for Answer { server, data, error } in &answers {
             if let Some(error) = error {
-                return Err(BusError::Closed { what: CONNECTIONS.to_owned(), detail: format!("{} says {error}", server.name) });
+                return Err(closed(CONNECTIONS, format!("{} says {error}", server.name)));
             }
             let mut page = data.as_ref().map(|page| (page.total, page.connections.len(), collect(&server.id, page))).unwrap_or_default();
             let mut offset = 0;
@@ -265,8 +265,8 @@ impl Connections {
         let client = self.bus().await?.client();
         let late = BusError::Timeout { what: subject.clone(), after: ANSWER };
         let answer = timeout(ANSWER, client.request(subject.clone(), ask.to_string().into())).await.map_err(|_| late)?;
-        let answer = answer.map_err(|error| BusError::Closed { what: subject.clone(), detail: error.to_string() })?;
-        serde_json::from_slice(&answer.payload).map_err(|error| BusError::Closed { what: subject, detail: error.to_string() })
+        let answer = answer.map_err(|error| closed(&subject, error))?;
+        serde_json::from_slice(&answer.payload).map_err(|error| closed(&subject, error))
     }
 
     /// Tells the servers of these connections to close them. Whether they have is not known afterwards.

@@ -40,7 +40,7 @@ use homeostat_nats::async_nats::{Client, Message};
 use homeostat_nats::{Bus, BusConfig, BusError};
 use homeostat_schemas::Scope;
 use nkeys::{KeyPair, KeyPairType, XKey};
-use request::{Desk, Question, XKEY_HEADER};
+use request::{Desk, Question};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -174,8 +174,7 @@ impl Callout {
     async fn listen(self: Arc<Self>, keys: Keys, metrics: Arc<Metrics>) -> Result<(), BusError> {
         let bus = Bus::connect(&self.config).await?;
         let client = bus.client().clone();
-        let closed = |error: &dyn std::fmt::Display| BusError::Closed { what: ASK.to_owned(), detail: error.to_string() };
-        let mut questions = client.queue_subscribe(ASK, QUEUE.to_owned()).await.map_err(|error| closed(&error))?;
+        let mut questions = client.queue_subscribe(ASK, QUEUE.to_owned()).await.map_err(|error| closed(ASK, error))?;
         let places = Arc::new(Semaphore::new(AT_ONCE));
         while let Some(message) = questions.next().await {
             let Ok(place) = places.clone().try_acquire_owned() else {
@@ -194,9 +193,8 @@ impl Callout {
 
     /// Answers one question. What became of it, as it is counted.
     async fn question(&self, keys: &Keys, client: &Client, message: &Message) -> &'static str {
-        let sender = message.headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER)).map(|value| value.as_str());
         let Some(reply) = &message.reply else { return self.forged("it wants no answer") };
-        let question = match self.desk.read(sender, &message.payload, now_ms()) {
+        let question = match self.desk.read(request::sender(message), &message.payload, now_ms()) {
             Ok(question) if self.connections.is_server(&question.server).await => question,
             Ok(_) => return self.forged("its server is none of ours"),
             Err(why) => return self.forged(why),
@@ -304,6 +302,11 @@ impl Callout {
         connections.retain(|one| over.contains(&(one.key.clone(), one.version)));
         Ok(connections)
     }
+}
+
+/// What goes on at `what` cannot be asked or heard.
+fn closed(what: &str, error: impl std::fmt::Display) -> BusError {
+    BusError::Closed { what: what.to_owned(), detail: error.to_string() }
 }
 
 /// The settings of a connection as one of the rendered users.

@@ -1,7 +1,7 @@
 //! Does the server ask at all? Somebody knocks with what is no key, and it is listened whether the server asks about him.
 
-use super::Callout;
-use super::request::XKEY_HEADER;
+use super::request::sender;
+use super::{Callout, closed};
 use crate::accounts::callout::ASK;
 use crate::clock::now_ms;
 use futures::StreamExt as _;
@@ -18,12 +18,11 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// It cannot be reached, or does not know the user that is asked.
 pub async fn server_asks(callout: &Callout) -> Result<bool, BusError> {
     let bus = Bus::connect(&callout.config).await?;
-    let closed = |error: &dyn std::fmt::Display| BusError::Closed { what: ASK.to_owned(), detail: error.to_string() };
     // Beside the queue in which processes share the work, so that it is heard whoever answers.
-    let mut questions = bus.client().subscribe(ASK).await.map_err(|error| closed(&error))?;
-    bus.client().flush().await.map_err(|error| closed(&error))?;
+    let mut questions = bus.client().subscribe(ASK).await.map_err(|error| closed(ASK, error))?;
+    bus.client().flush().await.map_err(|error| closed(ASK, error))?;
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| closed(&error))?;
+    getrandom::fill(&mut random).map_err(|error| closed(ASK, error))?;
     let token = format!("nobody-{:016x}", u64::from_le_bytes(random));
     let stranger =
         BusConfig { nkey_file: None, token: Some(token.clone()), name: format!("{}-probe", callout.config.name), ..callout.config.clone() };
@@ -34,8 +33,7 @@ pub async fn server_asks(callout: &Callout) -> Result<bool, BusError> {
     };
     let hearing = async {
         while let Some(message) = questions.next().await {
-            let sender = message.headers.as_ref().and_then(|headers| headers.get(XKEY_HEADER)).map(|value| value.as_str());
-            let question = callout.desk.read(sender, &message.payload, now_ms());
+            let question = callout.desk.read(sender(&message), &message.payload, now_ms());
             if question.is_ok_and(|question| question.key.is_some_and(|key| key.expose() == token)) {
                 return true;
             }

@@ -11,6 +11,7 @@ use super::jwt::{self, Claims};
 use crate::accounts::callout::Grant;
 use crate::keys::Principal;
 use crate::keys::format::KeyText;
+use homeostat_nats::async_nats::Message;
 use homeostat_schemas::UnixMs;
 use nkeys::{KeyPair, KeyPairType, XKey};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 /// The header with the xkey of whoever sealed a question.
-pub(super) const XKEY_HEADER: &str = "Nats-Server-Xkey";
+const XKEY_HEADER: &str = "Nats-Server-Xkey";
 /// Larger questions are not read, bytes. With certificates of a client they have some 10 KiB.
 pub(super) const REQUEST_MAX: usize = 128 * 1024;
 /// For whom every question is.
@@ -58,6 +59,11 @@ struct Connect {
     auth_token: Option<String>,
     user: Option<String>,
     pass: Option<String>,
+}
+
+/// Who sealed a question, by its header.
+pub(super) fn sender(message: &Message) -> Option<&str> {
+    message.headers.as_ref()?.get(XKEY_HEADER).map(|value| value.as_str())
 }
 
 /// A question that is one.
