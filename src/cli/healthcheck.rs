@@ -103,3 +103,15 @@ pub async fn fetch(url: &str, config: &Config, key: Option<&KeyText>, limit: u64
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
     Ok((status, answer.split_off(body)))
 }
+
+/// A text in the query of an address: whatever was written must not become another question.
+pub(crate) fn percent(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
+}

@@ -277,7 +277,7 @@ impl Door {
                 Ok(records.into_iter().map(KeyAnswer::of).collect())
             }
             Door::Http { .. } => {
-                let owner = owner.map(|owner| format!("&owner={}", percent(owner))).unwrap_or_default();
+                let owner = owner.map(|owner| format!("&owner={}", healthcheck::percent(owner))).unwrap_or_default();
                 self.ask(&format!("?limit={PAGE}&after={after}{owner}"), None::<&()>).await
             }
         }
@@ -291,18 +291,6 @@ fn in_path(id: &str) -> Result<&str, CliError> {
     } else {
         Err(CliError::new(format!("`{}` is no id of a key: 12 letters and digits", plain(id))))
     }
-}
-
-/// A text in a query.
-fn percent(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-        out
-    })
 }
 
 async fn list(context: &mut Context, door: &Door, owner: Option<&str>) -> Result<(), CliError> {

@@ -3,6 +3,7 @@
 use super::args::Named;
 use super::out::plain;
 use super::{CliError, Context, bus, healthcheck, keys};
+use crate::clock::now_ms;
 use crate::config::Config;
 use homeostat_nats::Message;
 use homeostat_schemas::event::{EventKind, Order};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// The service that orders are filed under when they are about none.
-pub(crate) const OWN: &str = "homeostat";
+const OWN: &str = "homeostat";
 /// Of an answer, no more is read.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// How long the gateway may take.
@@ -24,6 +25,23 @@ const WITHIN: Duration = Duration::from_secs(10);
 pub(crate) fn name(who: &Named) -> Result<String, CliError> {
     let user = || ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
     who.by.clone().or_else(user).ok_or_else(|| CliError::new("nobody says so").advise("name yourself with --by"))
+}
+
+/// An order of this kind, about no service in particular, given now.
+///
+/// # Errors
+/// Nobody says so.
+pub(crate) fn order(action: &str, target: &str, args: Value, who: &Named) -> Result<Order, CliError> {
+    Ok(Order {
+        service: OWN.to_owned(),
+        at_ms: now_ms(),
+        action: action.to_owned(),
+        target: target.to_owned(),
+        args,
+        by: name(who)?,
+        reason: who.reason.clone(),
+        ..Order::default()
+    })
 }
 
 /// Puts an order into the audit log, and onto the log; where it stands there.

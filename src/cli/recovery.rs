@@ -3,10 +3,10 @@
 //! The picture comes from the running gateway, orders go onto the log as events.
 
 use super::args::{Named, RecoveryArgs, RecoveryCommand};
+use super::healthcheck::percent;
 use super::out::{Tone, count, plain};
 use super::tail::readable::local;
 use super::{CliError, Context, Finish, Out, orders};
-use crate::clock::now_ms;
 use homeostat_actors::recovery::order;
 use homeostat_schemas::event::Order;
 use serde_json::{Map, Value, json};
@@ -16,17 +16,7 @@ use serde_json::{Map, Value, json};
 /// # Errors
 /// Nothing runs, or an order cannot be stored.
 pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, CliError> {
-    let order = |action: &str, target: &str, who: &Named| {
-        Ok::<_, CliError>(Order {
-            service: orders::OWN.to_owned(),
-            action: action.to_owned(),
-            target: target.to_owned(),
-            args: Value::Null,
-            by: orders::name(who)?,
-            reason: who.reason.clone(),
-            ..Order::default()
-        })
-    };
+    let order = |action: &str, target: &str, who: &Named| orders::order(action, target, Value::Null, who);
     let order = match &args.command {
         RecoveryCommand::List { history: true, incident, limit, before, .. } => {
             history(context, incident.as_deref(), *limit, *before).await?;
@@ -59,8 +49,7 @@ fn arguments(pairs: &[String]) -> Result<Value, CliError> {
     Ok(Value::Object(args))
 }
 
-async fn send(context: &mut Context, mut order: Order) -> Result<(), CliError> {
-    order.at_ms = now_ms();
+async fn send(context: &mut Context, order: Order) -> Result<(), CliError> {
     let (action, target) = (order.action.clone(), order.target.clone());
     let position = orders::store(context, order).await?;
     if context.json {
@@ -77,9 +66,7 @@ async fn list(context: &mut Context, all: bool) -> Result<(), CliError> {
 
 /// One page of what was decided.
 async fn history(context: &mut Context, incident: Option<&str>, limit: u32, before: Option<u64>) -> Result<(), CliError> {
-    // An id is hex; whatever else was written must not become another question.
-    let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    let incident = incident.map_or_else(String::new, |id| format!("&incident={}", id.bytes().map(escape).collect::<String>()));
+    let incident = incident.map_or_else(String::new, |id| format!("&incident={}", percent(id)));
     let before = before.map_or_else(String::new, |number| format!("&before={number}"));
     let path = format!("/api/v1/recovery/decisions?limit={limit}{incident}{before}");
     let answer = orders::ask(context, &path).await?;

@@ -7,7 +7,6 @@ use super::tail::readable::local;
 use super::{CliError, Context, Finish, Out, explain, orders};
 use crate::clock::now_ms;
 use homeostat_actors::status;
-use homeostat_schemas::event::Order;
 use homeostat_schemas::silence::{self, Window};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -70,16 +69,7 @@ async fn make(context: &mut Context, create: &CreateSilence) -> Result<(), CliEr
 }
 
 async fn give(context: &mut Context, action: &str, target: &str, args: Value, who: &Named, said: &str) -> Result<(), CliError> {
-    let order = Order {
-        service: orders::OWN.to_owned(),
-        at_ms: now_ms(),
-        action: action.to_owned(),
-        target: target.to_owned(),
-        args,
-        by: orders::name(who)?,
-        reason: who.reason.clone(),
-        ..Order::default()
-    };
+    let order = orders::order(action, target, args, who)?;
     // The mind would refuse it too, but nobody would be looking.
     status::check(&order, now_ms()).map_err(|why| CliError::new(format!("{} {}: {}", plain(action), plain(target), plain(&why))))?;
     let position = orders::store(context, order).await?;

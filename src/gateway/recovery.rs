@@ -1,6 +1,6 @@
 //! `/api/v1/recovery`: what is being done about what is wrong, and the decision record; `/api/v1/recovery/decisions`: that record as
-//! far back as history reaches; `/api/v1/recovery/orders`: people approve, deny, pause, resume and ask. An order is an event on the log like any other, so that the guard rails hold for it too and a replay
-//! knows it.
+//! far back as history reaches; `/api/v1/recovery/orders`: people approve, deny, pause, resume and ask. An order is an event on the log
+//! like any other, so that the guard rails hold for it too and a replay knows it.
 
 use super::Gate;
 use super::api::{SOURCE, asked, database, limit};

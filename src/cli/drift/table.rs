@@ -49,13 +49,14 @@ impl Table {
                 CliError::new(format!("{} is larger than {} GiB", path.display(), BYTES_MAX >> 30)).advise("compare a sample of it")
             );
         }
+        let unfit = |what: &str| {
+            CliError::new(format!("{} {what}", path.display())).advise("write CSV whose header names the features, or one value a line")
+        };
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(CliError::new(format!("{} is empty", path.display()))
-                .advise("write CSV whose header names the features, or one value a line"));
+            return Err(unfit("is empty"));
         }
         if bytes.contains(&0) {
-            return Err(CliError::new(format!("{} is no text", path.display()))
-                .advise("write CSV whose header names the features, or one value a line"));
+            return Err(unfit("is no text"));
         }
         Table::parse(&bytes).map_err(|why| CliError::new(format!("{} holds no samples", path.display())).because(why))
     }
