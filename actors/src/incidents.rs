@@ -156,6 +156,15 @@ impl Incidents {
     ///
     /// A rule that is off raises nothing. An open finding whose severity grew is raised again under the same incident.
     pub fn fire<C>(&mut self, finding: Finding, cx: &mut Cx<'_, C>) -> bool {
+        self.raise(finding, false, cx)
+    }
+
+    /// The finding still holds and has become more: raises it again under the same incident. True when it was raised.
+    pub fn remind<C>(&mut self, finding: Finding, cx: &mut Cx<'_, C>) -> bool {
+        self.raise(finding, true, cx)
+    }
+
+    fn raise<C>(&mut self, finding: Finding, again: bool, cx: &mut Cx<'_, C>) -> bool {
         if cx.mode(finding.rule.name) == Mode::Off {
             return false;
         }
@@ -164,10 +173,10 @@ impl Incidents {
         if let Some(open) = self.open.get_mut(&key) {
             open.last_ms = cx.now;
             open.count = open.count.saturating_add(1);
-            if severity <= open.severity {
+            if severity <= open.severity && !again {
                 return false;
             }
-            open.severity = severity;
+            open.severity = severity.max(open.severity);
         } else if self.open.len() >= OPEN_MAX {
             self.no_room = self.no_room.saturating_add(1);
             return false;
@@ -188,7 +197,7 @@ impl Incidents {
         cx.alert(Alert {
             incident: open.incident.clone(),
             rule: finding.rule.name.to_owned(),
-            severity,
+            severity: open.severity,
             state: State::Firing,
             service: finding.service,
             labels: finding.labels,

@@ -1,7 +1,8 @@
 //! The fleet brake. When most of a fleet is unhealthy for one cause, that cause is not in any one of them, and healing them one by
-//! one makes it worse: everything about that cause stops, and a person is called once.
+//! one makes it worse: everything about that cause stops, and a person is called for all of them at once. Whoever falls ill while a
+//! brake holds waits with the others: the person is told so again, at most once in the time that anything is held back without a word.
 
-use super::case::Case;
+use super::case::{Case, Stage};
 use super::record::{Entry, What};
 use super::{OWN, RecoveryConfig, RecoveryCore};
 use crate::core::Cx;
@@ -21,7 +22,16 @@ pub(super) struct Brake {
     high_ms: UnixMs,
     pub(super) unhealthy: usize,
     pub(super) of: usize,
+    /// When a person was told of it last.
+    #[serde(default)]
+    told_ms: UnixMs,
+    /// How many incidents have joined since.
+    #[serde(default)]
+    joined: usize,
 }
+
+/// Incidents that an alert names at most.
+const NAMED_MAX: usize = 20;
 
 /// Who is unhealthy for which cause, and what is stopped for it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +45,11 @@ impl Brakes {
     pub(super) fn add(&mut self, case: &Case) {
         let units = self.unhealthy.entry((case.rule.clone(), case.service.clone())).or_default();
         *units.entry(case.instance().to_owned()).or_default() += 1;
+        for reach in [case.service.as_str(), ""] {
+            if let Some(brake) = self.on.get_mut(&(case.rule.clone(), reach.to_owned())) {
+                brake.joined = brake.joined.saturating_add(1);
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, case: &Case) {
@@ -121,38 +136,68 @@ impl RecoveryCore {
     #[allow(clippy::cast_precision_loss)] // counts as shares
     fn judge_cause(&mut self, cause: Cause, cx: &mut Cx<'_, RecoveryConfig>) {
         let (known, unhealthy) = self.reach(&cause, cx.now, cx.config);
-        let (rule, service) = &cause;
         // Whoever is unhealthy is one of the fleet, heard or not.
         let of = known.max(unhealthy);
         let high = known > 0 && unhealthy as u64 >= cx.config.brake_min.max(1) && unhealthy as f64 > cx.config.brake_share * of as f64;
-        let about = if service.is_empty() { OWN } else { service };
-        let what = if service.is_empty() { "services" } else { "instances" };
-        let finding = |summary: String| Finding::new(&rule::RECOVERY_FLEET_BRAKE, about, summary).label("cause", rule.as_str());
-        match self.brakes.on.get_mut(&cause) {
-            Some(brake) if high => {
-                brake.high_ms = cx.now;
-                (brake.unhealthy, brake.of) = (unhealthy, of);
-            }
-            Some(brake) => {
-                (brake.unhealthy, brake.of) = (unhealthy, of);
-                if cx.now.saturating_sub(brake.high_ms) >= cx.config.brake_clear_s.saturating_mul(1_000) {
-                    let why = format!("{unhealthy} of {of} {what} have {rule}");
-                    self.brakes.on.remove(&cause);
-                    self.incidents.resolve(finding(why.clone()), cx);
-                    let entry = Entry { what: What::Released, why, rule: rule.clone(), service: service.clone(), ..Entry::default() };
-                    self.write(entry, cx);
-                }
-            }
-            None if high => {
-                let why = format!("{unhealthy} of {of} {what} have {rule}: nothing is done about it");
-                self.brakes.on.insert(cause.clone(), Brake { since_ms: cx.now, high_ms: cx.now, unhealthy, of });
-                let finding =
-                    finding(why.clone()).evidence("unhealthy", unhealthy).evidence("of", of).evidence("limit", cx.config.brake_share);
+        let shares = format!("{unhealthy} of {of} {} have {}", if cause.1.is_empty() { "services" } else { "instances" }, cause.0);
+        let Some(brake) = self.brakes.on.get_mut(&cause) else {
+            if high {
+                let brake = Brake { since_ms: cx.now, high_ms: cx.now, unhealthy, of, told_ms: cx.now, joined: 0 };
+                self.brakes.on.insert(cause.clone(), brake);
+                let why = format!("{shares}: nothing is done about it");
+                let finding = self.called(&cause, brake, &why, cx.config);
                 self.incidents.fire(finding, cx);
-                let entry = Entry { what: What::Braked, why, rule: rule.clone(), service: service.clone(), ..Entry::default() };
-                self.write(entry, cx);
+                self.write_cause(What::Braked, cause, why, cx);
             }
-            None => {}
+            return;
+        };
+        (brake.unhealthy, brake.of) = (unhealthy, of);
+        if high {
+            brake.high_ms = cx.now;
+        } else if cx.now.saturating_sub(brake.high_ms) >= cx.config.brake_clear_s.saturating_mul(1_000) {
+            let brake = *brake;
+            self.brakes.on.remove(&cause);
+            let finding = self.called(&cause, brake, &shares, cx.config);
+            self.incidents.resolve(finding, cx);
+            return self.write_cause(What::Released, cause, shares, cx);
         }
+        if brake.joined > 0 && cx.now.saturating_sub(brake.told_ms) >= cx.config.hold_max_s.saturating_mul(1_000) {
+            let told = *brake;
+            (brake.told_ms, brake.joined) = (cx.now, 0);
+            let joined = self.held_by(&cause).filter(|case| case.opened_ms > told.told_ms).count();
+            // Those that joined may have ended meanwhile.
+            if joined > 0 {
+                let minutes = cx.now.saturating_sub(told.since_ms) / 60_000;
+                let why = format!("{shares}, {joined} more since it was last said: for {minutes} min nothing has been done about it");
+                let finding = self.called(&cause, told, &why, cx.config).evidence("joined", joined);
+                self.incidents.remind(finding, cx);
+                self.write_cause(What::Braked, cause, why, cx);
+            }
+        }
+    }
+
+    /// The incidents for which nothing is done because of a brake.
+    fn held_by<'a>(&'a self, (rule, service): &'a Cause) -> impl Iterator<Item = &'a Case> {
+        let reached = move |case: &&Case| case.rule == *rule && (service.is_empty() || case.service == *service);
+        self.cases.values().filter(|case| case.is_open() && case.stage == Stage::Waiting).filter(reached)
+    }
+
+    /// What a person is told of a brake.
+    fn called(&self, cause: &Cause, brake: Brake, why: &str, config: &RecoveryConfig) -> Finding {
+        let about = if cause.1.is_empty() { OWN } else { &cause.1 };
+        let mut held: Vec<&Case> = self.held_by(cause).collect();
+        held.sort_by_key(|case| std::cmp::Reverse(case.opened_ms));
+        let named: Vec<&str> = held.iter().take(NAMED_MAX).map(|case| case.incident.as_str()).collect();
+        Finding::new(&rule::RECOVERY_FLEET_BRAKE, about, why)
+            .label("cause", cause.0.as_str())
+            .evidence("unhealthy", brake.unhealthy)
+            .evidence("of", brake.of)
+            .evidence("limit", config.brake_share)
+            .evidence("held", held.len())
+            .evidence("incidents", named)
+    }
+
+    fn write_cause(&mut self, what: What, (rule, service): Cause, why: String, cx: &Cx<'_, RecoveryConfig>) {
+        self.write(Entry { what, why, rule, service, ..Entry::default() }, cx);
     }
 }

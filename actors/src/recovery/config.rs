@@ -192,7 +192,8 @@ pub struct RecoveryConfig {
     pub rule: Vec<Policy>,
     /// Nothing is done before an alert is so old: whether it is one of many shows in that time. Milliseconds.
     pub settle_ms: Ms,
-    /// A command that was held back for so long (by anything but a person, the brake or a cool-down) is a person's, seconds.
+    /// A command that was held back for so long (by anything but a person, the brake or a cool-down) is a person's, seconds. Those that
+    /// join a brake are told to that person within the same time.
     pub hold_max_s: u64,
     /// A proposal that nobody decides on for so long is escalated, seconds.
     pub approval_wait_s: u64,

@@ -58,6 +58,11 @@ impl Play {
         self.rig.outputs().iter().filter_map(|output| command(&output.effect)).collect()
     }
 
+    fn alerts(&self) -> Vec<Alert> {
+        let alert = |effect: &Effect| if let Effect::Alert(alert) = effect { Some((**alert).clone()) } else { None };
+        self.rig.outputs().iter().filter_map(|output| alert(&output.effect)).collect()
+    }
+
     fn last(&self) -> Command {
         self.commands().pop().expect("a command was issued")
     }

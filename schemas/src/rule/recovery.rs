@@ -70,6 +70,16 @@ pub const RECOVERY_FLEET_BRAKE: Rule = Rule {
     nature: Nature::State,
     meaning: "Most instances of a service (or most services) are unhealthy for one cause: it lies in none of them, and nothing is done about it.",
     labels: &["cause"],
-    evidence: &[("unhealthy", "how many are"), ("of", "of how many"), ("limit", "the share in force")],
+    evidence: &[
+        ("unhealthy", "how many are"),
+        ("of", "of how many"),
+        ("limit", "the share in force"),
+        ("held", "how many incidents wait for its end"),
+        ("incidents", "those incidents, the latest first, at most 20"),
+        (
+            "joined",
+            "how many have joined since it was last said; it is said again for them under the same incident, at most every `hold_max_s`",
+        ),
+    ],
     advice: "Look for what they share: a deployment, a dependency, the load. Commands go on by themselves when the share has fallen.",
 };

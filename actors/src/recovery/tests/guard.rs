@@ -84,6 +84,35 @@ fn when_most_of_a_fleet_is_unhealthy_for_one_cause_everything_stops_and_is_said_
 }
 
 #[test]
+fn whoever_joins_a_brake_is_told_of_under_its_incident_and_not_each_time() {
+    let mut play = Play::with(RecoveryConfig { hold_max_s: 600, ..RecoveryConfig::default() });
+    let names = names(10);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    play.beats(0, 10, "shop", &names);
+    play.feed((0..6).map(|n| leaks(10.0, names[n]))).beats(10, 100, "shop", &names);
+    // Two join, one of which ends before anything is said; another at the very end of the time.
+    play.feed([leaks(100.0, "s06"), leaks(100.0, "s07")]).beats(100, 300, "shop", &names);
+    play.feed([ends(300.0, "leak.confirmed", "leak-s07")]).beats(300, 605, "shop", &names);
+    play.feed([leaks(605.0, "s08")]).beats(610, 2_000, "shop", &names);
+    assert_eq!(
+        play.rig.transcript(),
+        "10s     recovery.fleet_brake critical shop 6 of 10 instances have leak.confirmed: nothing is done about it\n\
+         610.25s recovery.fleet_brake critical shop 8 of 10 instances have leak.confirmed, 2 more since it was last said: \
+         for 10 min nothing has been done about it\n"
+    );
+    let alerts: Vec<Alert> = play.alerts();
+    assert_eq!(alerts[0].incident, alerts[1].incident);
+    assert_eq!(alerts[1].evidence["held"], 8);
+    assert_eq!(alerts[1].evidence["joined"], 2);
+    assert_eq!(alerts[1].evidence["incidents"][0], "leak-s08", "the latest is named first");
+    // One message ends it, however often it was said.
+    play.feed((0..6).map(|n| ends(2_000.0, "leak.confirmed", &format!("leak-{}", names[n])))).beats(2_000, 2_200, "shop", &names);
+    assert_eq!(play.rig.transcript().matches("recovery.fleet_brake resolved").count(), 1);
+    assert!(!play.commands().is_empty(), "the rest are healed");
+    play.survives();
+}
+
+#[test]
 fn the_same_cause_in_most_services_stops_them_all() {
     let mut play = Play::with(quick());
     let services = ["a", "b", "c", "d"];
