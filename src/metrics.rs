@@ -9,6 +9,7 @@ mod registrar;
 pub use registrar::{Described, PAGE, Written, page, read};
 
 use crate::feed::Chunk;
+use crate::keys::verify::Verifier;
 use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output, Topics};
 use homeostat_actors::status::StatusView;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 use registrar::Registrar;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 /// The label of an exemplar: the trace that one measurement belongs to.
@@ -63,6 +65,13 @@ pub struct AlertLabels {
 pub struct RuleLabel {
     /// The rule's name, one of the catalogue.
     pub rule: &'static str,
+}
+
+/// A label for what became of an API key that was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyLabel {
+    /// One of [`Counts::each`](crate::keys::verify::Counts::each).
+    pub result: &'static str,
 }
 
 /// A label for what became of a question about a log-in at the bus.
@@ -181,6 +190,10 @@ pub struct Metrics {
     pub http_seconds: Family<HttpLabels, HistogramWithExemplars<TraceLabel>>,
     /// What came in over HTTP, by what became of it.
     pub intake: Family<IntakeLabels, Counter>,
+    /// API keys that were shown, by what became of them.
+    pub keys: Family<KeyLabel, Counter>,
+    /// Runs of argon2.
+    pub argon2: Counter,
     /// Questions of nats-server about log-ins, by what became of them.
     pub callouts: Family<CalloutLabel, Counter>,
     /// Connections to the bus that were closed because their API keys had ended.
@@ -223,6 +236,8 @@ impl Default for Metrics {
             active: Gauge::default(),
             http_seconds: Family::new_with_constructor(|| HistogramWithExemplars::new(buckets())),
             intake: Family::default(),
+            keys: Family::default(),
+            argon2: Counter::default(),
             callouts: Family::default(),
             callouts_closed: Counter::default(),
             registry: Mutex::default(),
@@ -341,6 +356,21 @@ impl Default for Metrics {
             metrics.intake.clone(),
         );
         r.add(
+            "homeostat_key_verifications",
+            None,
+            &["result"],
+            "API keys that were shown here: hot (remembered) and cold (after argon2) are accepted; malformed, forged, unknown, ended, wrong \
+             and busy are not",
+            metrics.keys.clone(),
+        );
+        r.add(
+            "homeostat_key_argon2_runs",
+            None,
+            &[],
+            "Runs of argon2: for each new secret, and for shown ones that are not remembered",
+            metrics.argon2.clone(),
+        );
+        r.add(
             "homeostat_callouts",
             None,
             &["result"],
@@ -439,6 +469,14 @@ impl Metrics {
     /// Counts connections that were closed because their API keys had ended.
     pub fn closed(&self, connections: usize) {
         self.callouts_closed.inc_by(connections as u64);
+    }
+
+    /// Shows what became of the API keys that were shown. Both only grow, and are counted where keys are judged.
+    pub fn show_keys(&self, verifier: &Verifier) {
+        for (result, count) in verifier.counts().each() {
+            self.keys.get_or_create(&KeyLabel { result }).inner().store(count, Ordering::Relaxed);
+        }
+        self.argon2.inner().store(verifier.argon2_runs(), Ordering::Relaxed);
     }
 
     /// Shows what is open, and what people say about it. A rule of which nothing was ever open is not shown.

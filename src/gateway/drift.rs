@@ -1,7 +1,7 @@
 //! `/api/v1/drift`: what the drift mind sees of every model.
 
 use super::Gate;
-use super::api::asked;
+use super::api::{Source, asked};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -30,5 +30,5 @@ pub(super) async fn drift(gate: web::Data<Gate>, request: HttpRequest) -> Result
         model.features.retain(|feature| matches(&asked.feature, &feature.feature));
     }
     view.models.retain(|model| !model.features.is_empty());
-    Ok(HttpResponse::Ok().insert_header((super::api::SOURCE, "mind")).json(view))
+    Ok(Source::Mind.answers(&view))
 }

@@ -1,7 +1,7 @@
 //! Forecasts as JSON: what the forecast mind knows of every series now.
 
 use super::Gate;
-use super::api::{SOURCE, asked};
+use super::api::{Source, asked};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -42,5 +42,5 @@ pub(super) async fn forecasts(gate: web::Data<Gate>, request: HttpRequest) -> Re
             && matches(&asked.instance, series.instance.as_deref().unwrap_or_default())
     });
     view.series.truncate(limit);
-    Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(view))
+    Ok(Source::Mind.answers(&view))
 }

@@ -1,7 +1,7 @@
 //! `/api/v1/key_rotation`: what is due for each key, as the key rotation mind sees it.
 
 use super::Gate;
-use super::api::{SOURCE, asked, limit};
+use super::api::{Source, asked, limit};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::key_rotation::Act;
@@ -32,5 +32,5 @@ pub(super) async fn view(gate: web::Data<Gate>, request: HttpRequest) -> Result<
         asked.owner.as_deref().is_none_or(|owner| owner == row.owner) && asked.next.is_none_or(|next| Some(next) == row.next)
     });
     view.keys.truncate(limit);
-    Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(&view))
+    Ok(Source::Mind.answers(&view))
 }

@@ -1,7 +1,7 @@
 //! `/api/v1/leaks`: whose memory grows, as the leak mind sees it.
 
 use super::Gate;
-use super::api::{SOURCE, asked, limit};
+use super::api::{Source, asked, limit};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::leak::Tier;
@@ -35,5 +35,5 @@ pub(super) async fn leaks(gate: web::Data<Gate>, request: HttpRequest) -> Result
             && asked.verdict.is_none_or(|verdict| verdict == row.verdict)
     });
     view.processes.truncate(limit);
-    Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(&view))
+    Ok(Source::Mind.answers(&view))
 }

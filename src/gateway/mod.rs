@@ -13,7 +13,8 @@
 //! | [`probes`], [`readiness`] | is it alive, is it ready |
 //! | [`body`] | request bodies: bounded, inflated, in time |
 //! | [`traces`], [`events`] | intake: OTLP and Homeostat's own events; [`publish`] puts both on the log |
-//! | [`api`] | status, alerts, commands, queries as JSON |
+//! | [`api`] | what every answer of `/api/v1` has in common |
+//! | [`status`], [`alerts`], [`commands`], [`queries`], [`breakers`] | how everything is, and what was found and done, as JSON |
 //! | [`drift`] | models and their features as JSON |
 //! | [`forecasts`] | series, their forecasts and what is unusual, as JSON |
 //! | [`keys`] | API keys: create, rotate, take back |
@@ -31,10 +32,13 @@
 
 pub mod actor;
 mod admission;
-pub mod api;
+pub mod alerts;
+mod api;
 pub mod auth;
 mod body;
+pub mod breakers;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod drift;
 pub mod events;
@@ -49,11 +53,13 @@ mod pace;
 mod probes;
 pub mod problem;
 mod publish;
+pub mod queries;
 pub mod readiness;
 pub mod recovery;
 pub mod routes;
 mod server;
 pub mod silences;
+pub mod status;
 pub mod stream;
 pub mod tls;
 mod traces;

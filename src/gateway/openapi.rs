@@ -1,6 +1,8 @@
 //! The OpenAPI 3.1 description, made from the list of routes and from the types themselves, so that it cannot fall behind.
 
-use super::api::{AlertEntry, AlertsQuery, BreakersQuery, CommandEntry, CommandsQuery, QueriesQuery, StatusAnswer};
+use super::alerts::{AlertEntry, AlertsQuery, IncidentEntry};
+use super::breakers::BreakersQuery;
+use super::commands::{CommandEntry, CommandsQuery};
 use super::drift::DriftQuery;
 use super::events::Receipt;
 use super::forecasts::ForecastsQuery;
@@ -8,10 +10,12 @@ use super::key_rotation::KeyRotationQuery;
 use super::keys::KeysQuery;
 use super::leaks::LeaksQuery;
 use super::problem::{PROBLEM_JSON, ProblemBody};
+use super::queries::QueriesQuery;
 use super::readiness::Ready;
 use super::recovery::{DecisionsQuery, OrderReceipt, OrderRequest};
 use super::routes::{Access, ENDPOINTS, Endpoint, Verb};
 use super::silences::{AcknowledgeRequest, Saying, SilenceReceipt, SilenceRequest, SilencesQuery};
+use super::status::StatusAnswer;
 use super::stream::StreamQuery;
 use crate::store::DecisionRecord;
 use actix_web::HttpResponse;
@@ -24,7 +28,7 @@ use homeostat_actors::leak::LeakView;
 use homeostat_actors::query::QueryRow;
 use homeostat_actors::recovery::RecoveryView;
 use homeostat_actors::status::SilenceView;
-use homeostat_schemas::{Alert, Command, Event, Outcome, Scope};
+use homeostat_schemas::{Event, Scope};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
@@ -161,33 +165,8 @@ fn operation(endpoint: &Endpoint, generator: &mut Schemas) -> Value {
             api("Findings: open ones, or all of them", query, list(generator.subschema_for::<AlertEntry>()))
         }
         "/api/v1/alerts/{id}" => {
-            let (alert, command) = (generator.subschema_for::<Alert>(), generator.subschema_for::<Command>());
-            let outcome = generator.subschema_for::<Outcome>();
-            let commands = json!({ "type": "array", "items": { "type": "object", "properties": {
-                "number": { "type": "integer" },
-                "command": command,
-                "outcomes": { "type": "array", "items": { "type": "object", "properties": {
-                    "position": { "type": "integer" }, "logged_ms": { "type": "integer" }, "outcome": outcome } } },
-                "verdict": { "type": "object", "description": "What it came to, as recovery judged last", "properties": {
-                    "verdict": { "enum": ["verified", "ineffective", "escalated"] }, "summary": { "type": "string" },
-                    "at_ms": { "type": "integer" }, "alert": { "type": "string" } } },
-            } } });
-            let schema = json!({ "type": "object", "required": ["alert", "messages", "commands"], "properties": {
-                "number": { "type": "integer" },
-                "opened_ms": { "type": "integer" },
-                "resolved_ms": { "type": ["integer", "null"] },
-                "alert": alert,
-                "resolved": { "anyOf": [alert, { "type": "null" }] },
-                "messages": { "type": "array", "items": alert },
-                "about": { "type": "object", "description": "For a verdict: the incident that it is about, and so is what follows",
-                    "properties": { "number": { "type": "integer" }, "opened_ms": { "type": "integer" },
-                        "resolved_ms": { "type": ["integer", "null"] }, "alert": alert,
-                        "resolved": { "anyOf": [alert, { "type": "null" }] } } },
-                "decisions": { "type": "array", "items": generator.subschema_for::<DecisionRecord>() },
-                "commands": commands,
-                "verdicts": { "type": "array", "items": alert },
-            } });
-            api("One finding with its whole story, by the id of a message, of the incident or of a command", Value::Null, schema)
+            let summary = "One finding with its whole story, by the id of a message, of the incident or of a command";
+            api(summary, Value::Null, generator.subschema_for::<IncidentEntry>())
         }
         "/api/v1/alerts/{id}/acknowledge" => {
             let summary = "Somebody looks after an incident: nobody is reminded of it, and no second line is called";

@@ -71,6 +71,9 @@ pub(super) async fn metrics(gate: web::Data<Gate>) -> HttpResponse {
     if let Some(status) = gate.state.slots.status.view().await {
         gate.state.metrics.show_status(&status);
     }
+    if let Some(keys) = &gate.state.registry {
+        gate.state.metrics.show_keys(&keys.verifier);
+    }
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))).body(gate.state.metrics.encode())
 }
 

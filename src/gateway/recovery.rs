@@ -3,7 +3,7 @@
 //! like any other, so that the guard rails hold for it too and a replay knows it.
 
 use super::Gate;
-use super::api::{SOURCE, asked, database, limit};
+use super::api::{Source, asked, database, limit};
 use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
@@ -93,7 +93,7 @@ impl OrderRequest {
 pub(super) async fn view(gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let view = gate.state.slots.recovery.view().await;
     let view = view.ok_or_else(|| Problem::unavailable("the recovery actor is not running here; ask again"))?;
-    Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(view))
+    Ok(Source::Mind.answers(&view))
 }
 
 /// What `/api/v1/recovery/decisions` is asked.
@@ -127,7 +127,7 @@ pub(super) async fn decisions(gate: web::Data<Gate>, request: HttpRequest) -> Re
     let DecisionsQuery { incident, service, action, what, since, until, limit: most, before } = asked(&request)?;
     let filter = DecisionFilter { incident, service, action, what, since, until, limit: Some(limit(most)?), before };
     let found = gate.state.store.decisions(&filter).await.map_err(|error| database(&error))?;
-    Ok(HttpResponse::Ok().insert_header((SOURCE, "store")).json(found))
+    Ok(Source::Store.answers(&found))
 }
 
 /// `/api/v1/recovery/orders`

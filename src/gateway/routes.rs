@@ -2,7 +2,10 @@
 //! made from this list too, so that there is no other.
 
 use super::problem::{Problem, no_route};
-use super::{admission, api, drift, events, forecasts, key_rotation, keys, leaks, openapi, probes, recovery, silences, stream, traces};
+use super::{
+    admission, alerts, breakers, commands, drift, events, forecasts, key_rotation, keys, leaks, openapi, probes, queries, recovery,
+    silences, status, stream, traces,
+};
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
@@ -90,9 +93,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/metrics", verb: Get, access: Needs(Scope::Metrics), serve: || web::to(probes::metrics) },
     Endpoint { path: "/v1/traces", verb: Post, access: Needs(Scope::TelemetryWrite), serve: || web::to(traces::export) },
     Endpoint { path: "/v1/events", verb: Post, access: Needs(Scope::TelemetryWrite), serve: || web::to(events::publish) },
-    Endpoint { path: "/api/v1/status", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::status) },
-    Endpoint { path: "/api/v1/alerts", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(api::alerts) },
-    Endpoint { path: "/api/v1/alerts/{id}", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(api::alert) },
+    Endpoint { path: "/api/v1/status", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(status::status) },
+    Endpoint { path: "/api/v1/alerts", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(alerts::alerts) },
+    Endpoint { path: "/api/v1/alerts/{id}", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(alerts::alert) },
     Endpoint {
         path: "/api/v1/alerts/{id}/acknowledge",
         verb: Post,
@@ -102,9 +105,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/api/v1/silences", verb: Get, access: Needs(Scope::AlertsRead), serve: || web::to(silences::list) },
     Endpoint { path: "/api/v1/silences", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(silences::create) },
     Endpoint { path: "/api/v1/silences/{id}/expire", verb: Post, access: Needs(Scope::CommandsWrite), serve: || web::to(silences::expire) },
-    Endpoint { path: "/api/v1/commands", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::commands) },
-    Endpoint { path: "/api/v1/queries", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::queries) },
-    Endpoint { path: "/api/v1/breakers", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(api::breakers) },
+    Endpoint { path: "/api/v1/commands", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(commands::commands) },
+    Endpoint { path: "/api/v1/queries", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(queries::queries) },
+    Endpoint { path: "/api/v1/breakers", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(breakers::breakers) },
     Endpoint { path: "/api/v1/drift", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(drift::drift) },
     Endpoint { path: "/api/v1/forecasts", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(forecasts::forecasts) },
     Endpoint { path: "/api/v1/key_rotation", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(key_rotation::view) },

@@ -2,7 +2,7 @@
 //! the log like any other; the status actor follows it, and whoever tells people about alerts honours it.
 
 use super::Gate;
-use super::api::{Answer, SOURCE, database};
+use super::api::{Answer, Source, database};
 use super::auth::Caller;
 use super::body;
 use super::problem::Problem;
@@ -103,7 +103,7 @@ pub(super) async fn list(gate: web::Data<Gate>, request: HttpRequest) -> Answer 
     let view = gate.state.slots.status.view().await;
     let mut silences = view.ok_or_else(|| Problem::unavailable("the status actor is not running here; ask again"))?.silences;
     silences.retain(|silence| asked.state.is_none_or(|state| state == silence.state));
-    Ok(HttpResponse::Ok().insert_header((SOURCE, "mind")).json(silences))
+    Ok(Source::Mind.answers(&silences))
 }
 
 /// `POST /api/v1/silences`

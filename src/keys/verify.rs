@@ -89,6 +89,24 @@ pub struct Counts {
     pub busy: AtomicU64,
 }
 
+impl Counts {
+    /// Each count with its name.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Counts { hot, cold, malformed, forged, unknown, ended, wrong, busy } = self;
+        let named = [
+            ("hot", hot),
+            ("cold", cold),
+            ("malformed", malformed),
+            ("forged", forged),
+            ("unknown", unknown),
+            ("ended", ended),
+            ("wrong", wrong),
+            ("busy", busy),
+        ];
+        named.into_iter().map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+}
+
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

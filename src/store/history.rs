@@ -2,6 +2,7 @@
 
 use super::{DecisionFilter, DecisionRecord, Failure, Store, StoreError, column, on_pool, signed, unsigned};
 use homeostat_schemas::{Alert, Command, Outcome, Position, Severity, UnixMs};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub struct AlertFilter {
 }
 
 /// One incident: how it began, and how it ended if it did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertRecord {
     /// Grows with every incident; the cursor for [`AlertFilter::before`].
     pub number: u64,
@@ -62,7 +63,7 @@ pub struct CommandFilter {
 }
 
 /// One command and what became of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandRecord {
     /// Grows with every command; the cursor for [`CommandFilter::before`].
     pub number: u64,
@@ -76,7 +77,7 @@ pub struct CommandRecord {
 }
 
 /// What recovery says a command came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerdictRecord {
     /// `verified`, `ineffective` or `escalated`.
     pub verdict: String,
@@ -98,7 +99,7 @@ impl VerdictRecord {
 }
 
 /// What was said of a command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutcomeRecord {
     /// Its place in the log.
     pub position: Position,

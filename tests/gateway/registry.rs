@@ -64,6 +64,28 @@ fn a_key_is_made_used_rotated_and_taken_back() {
 }
 
 #[test]
+fn what_becomes_of_keys_is_counted_for_operators() {
+    let house = House::with_registry();
+    let keys = house.registry.clone().unwrap();
+    let made = homeostat::keys::NewKey { owner: "ann".to_owned(), scopes: [Scope::Metrics].into(), ..Default::default() };
+    let made = house.runtime.block_on(keys.records.create(made, &homeostat::keys::Actor::local("test"))).unwrap();
+    let key = made.text.expose();
+    assert_problem(&get(&house, "/metrics", "hst_live_junk"), 401);
+    assert_eq!(get(&house, "/metrics", key).status, 200);
+    let text = get(&house, "/metrics", key).text();
+    for line in [
+        "homeostat_key_verifications_total{result=\"cold\"} 1",
+        "homeostat_key_verifications_total{result=\"hot\"} 1",
+        "homeostat_key_verifications_total{result=\"malformed\"} 1",
+        "homeostat_key_verifications_total{result=\"wrong\"} 0",
+        // One to make it, one to know it.
+        "homeostat_key_argon2_runs_total 2",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line} is missing in\n{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_says_why_and_nothing_of_the_inside() {
     let house = House::with_registry();
     let keys = house.registry.clone().unwrap();
