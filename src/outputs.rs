@@ -107,6 +107,10 @@ pub fn dead(root: &Root, subject: &str, position: u64, rejected: &Rejected, by: 
         .with("homeostat-subject", header_safe(subject))
         .with("homeostat-reason", header_safe(&rejected.reason.to_string()))
         .with("homeostat-by", by);
+    let message = match &rejected.content_type {
+        Some(said) => message.with("content-type", header_safe(said)),
+        None => message,
+    };
     let message =
         if kept < rejected.payload.len() { message.with("homeostat-cut-from", rejected.payload.len().to_string()) } else { message };
     match rejected.reason {
@@ -149,7 +153,12 @@ mod tests {
 
     #[test]
     fn a_dead_message_fits_whatever_came() {
-        let rejected = Rejected { index: 0, payload: vec![b'x'; 1_048_576], reason: DecodeError::ContentType("text/plain".into()) };
+        let rejected = Rejected {
+            index: 0,
+            payload: vec![b'x'; 1_048_576],
+            content_type: None,
+            reason: DecodeError::ContentType("text/plain".into()),
+        };
         let message = dead(&Root::default(), "homeostat.v1.event.query.shop", 9, &rejected, "reader", 1_048_576);
         assert!(message.size() <= 1_048_576);
         assert!(message.headers.iter().any(|(name, value)| name == "homeostat-cut-from" && value == "1048576"));
@@ -157,7 +166,12 @@ mod tests {
 
     #[test]
     fn a_dead_message_says_where_and_why() {
-        let rejected = Rejected { index: 3, payload: b"x".to_vec(), reason: DecodeError::ContentType("text/plain\nx".into()) };
+        let rejected = Rejected {
+            index: 3,
+            payload: b"x".to_vec(),
+            content_type: Some("text/plain\nx".into()),
+            reason: DecodeError::ContentType("text/plain\nx".into()),
+        };
         for (subject, kind) in [
             ("homeostat.v1.event.query.shop", "query"),
             ("homeostat.v1.event.we*ird.shop", "we=2Aird"),

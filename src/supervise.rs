@@ -370,11 +370,11 @@ impl<C: Core> Keeper<C> {
     /// The dead message of a poisonous one.
     async fn dead(&self, at: Position, reason: String) -> Result<Output, Trouble> {
         tracing::error!(actor = C::NAME, position = at, reason, "a message was set aside");
-        let (subject, payload) = match self.common.log.get(at).await? {
-            Some(entry) => (entry.subject.to_string(), entry.payload.to_vec()),
-            None => (String::new(), Vec::new()),
-        };
-        let rejected = Rejected { index: 0, payload, reason: DecodeError::Poison(reason) };
+        let entry = self.common.log.get(at).await?;
+        let subject = entry.as_ref().map_or_else(String::new, |entry| entry.subject.to_string());
+        let content_type = entry.as_ref().and_then(|entry| entry.header("content-type")).map(str::to_owned);
+        let payload = entry.map_or_else(Vec::new, |entry| entry.payload.to_vec());
+        let rejected = Rejected { index: 0, payload, content_type, reason: DecodeError::Poison(reason) };
         let limit = crate::feed::message_limit(&self.common.log);
         let message: Message = outputs::dead(&self.common.root, &subject, at, &rejected, C::NAME, limit);
         Ok(Output { identity: homeostat_nats::Identity { position: at, index: u32::MAX }, message })

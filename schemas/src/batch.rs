@@ -26,8 +26,10 @@ pub const JSON: &str = "application/json";
 pub struct Rejected {
     /// Which element of the message, from 0; of a message that is no array, or broken in itself, the place where it broke.
     pub index: usize,
-    /// The bytes of the element.
+    /// The bytes of the element as they came; those of the whole message when nothing of it can be told apart.
     pub payload: Vec<u8>,
+    /// What the sender said they are, if anything.
+    pub content_type: Option<String>,
     /// Why.
     pub reason: DecodeError,
 }
@@ -119,6 +121,15 @@ impl Format {
         }
     }
 
+    /// Its media type.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Format::Json => JSON,
+            Format::MsgPack => MSGPACK,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Format::Json => "JSON",
@@ -192,17 +203,16 @@ fn decode<T: Kind>(frame: Frame<'_>, payload: &[u8]) -> Vec<Result<Event, Reject
         Format::Json => whole_json::<T>(payload),
         Format::MsgPack => whole_msgpack::<T>(payload),
     };
-    let mut sorted = Sorted::default();
-    match whole {
-        Some(events) => {
-            events.into_iter().enumerate().for_each(|(index, event)| sorted.take(judge(frame, index, event, payload), || payload))
-        }
-        None => match frame.format {
+    let good = whole.and_then(|events| events.into_iter().map(|event| judge(frame, event).map(Ok)).collect::<Result<Vec<_>, _>>().ok());
+    good.unwrap_or_else(|| {
+        // One of them is bad: each is looked at by itself, so that the bytes of those that are can be kept as they came.
+        let mut sorted = Sorted::default();
+        match frame.format {
             Format::Json => each_json::<T>(frame, payload, &mut sorted),
             Format::MsgPack => each_msgpack::<T>(frame, payload, &mut sorted),
-        },
-    }
-    sorted.finish()
+        }
+        sorted.finish()
+    })
 }
 
 /// Good events, and a bounded number of bad ones.
@@ -237,22 +247,29 @@ impl Sorted {
     }
 }
 
-fn judge<T: Kind>(frame: Frame<'_>, index: usize, event: T, payload: &[u8]) -> Result<Event, Rejected> {
-    let checked = event.check();
+/// Is an event one that its message may carry?
+fn judge<T: Kind>(frame: Frame<'_>, event: T) -> Result<Event, DecodeError> {
+    event.check()?;
     let event: Event = event.into();
-    let reason = if let Err(unfit) = checked {
-        DecodeError::Unfit(unfit)
-    } else if event.service() != frame.service {
-        DecodeError::Service { body: event.service().chars().take(100).collect(), subject: frame.service.to_owned() }
-    } else {
-        match frame.log_ms {
-            Some(log_ms) if event.at_ms() > log_ms.saturating_add(DAY) => DecodeError::Future { at_ms: event.at_ms(), log_ms },
-            _ => return Ok(event),
-        }
-    };
-    // What is set aside is the element itself; it decoded, so it can be written again.
-    let payload = serde_json::to_vec(&event).unwrap_or_else(|_| payload.to_vec());
-    Err(Rejected { index, payload, reason })
+    if event.service() != frame.service {
+        return Err(DecodeError::Service { body: event.service().chars().take(100).collect(), subject: frame.service.to_owned() });
+    }
+    match frame.log_ms {
+        Some(log_ms) if event.at_ms() > log_ms.saturating_add(DAY) => Err(DecodeError::Future { at_ms: event.at_ms(), log_ms }),
+        _ => Ok(event),
+    }
+}
+
+impl Frame<'_> {
+    fn rejected(&self, index: usize, payload: &[u8], reason: DecodeError) -> Rejected {
+        Rejected { index, payload: payload.to_vec(), content_type: Some(self.format.media_type().to_owned()), reason }
+    }
+
+    /// One element by itself.
+    fn element<T: Kind>(&self, index: usize, bytes: &[u8]) -> Result<Event, Rejected> {
+        let event = self.format.read_fields::<T>(bytes).map_err(|why| DecodeError::Fields { kind: self.kind.name(), why });
+        event.and_then(|event| judge(*self, event)).map_err(|reason| self.rejected(index, bytes, reason))
+    }
 }
 
 fn is_array_json(payload: &[u8]) -> bool {
@@ -290,14 +307,11 @@ fn each_json<T: Kind>(frame: Frame<'_>, payload: &[u8], sorted: &mut Sorted) {
         if is_array_json(payload) { serde_json::from_slice(payload) } else { serde_json::from_slice(payload).map(|element| vec![element]) };
     let elements = match elements {
         Ok(elements) => elements,
-        Err(e) => return sorted.take(Err(Rejected { index: 0, payload: payload.to_vec(), reason: frame.format.malformed(e) }), || payload),
+        Err(e) => return sorted.take(Err(frame.rejected(0, payload, frame.format.malformed(e))), || payload),
     };
     for (index, raw) in elements.into_iter().enumerate() {
         let bytes = raw.get().as_bytes();
-        let event = match frame.format.read_fields::<T>(bytes) {
-            Ok(event) => judge(frame, index, event, bytes),
-            Err(why) => Err(Rejected { index, payload: bytes.to_vec(), reason: DecodeError::Fields { kind: frame.kind.name(), why } }),
-        };
+        let event = frame.element::<T>(index, bytes);
         // The element lies within the payload: its distance from the start is where the rest begins.
         let start = (bytes.as_ptr() as usize).saturating_sub(payload.as_ptr() as usize);
         sorted.take(event, || payload.get(start..).unwrap_or(bytes));
@@ -317,21 +331,19 @@ fn each_msgpack<T: Kind>(frame: Frame<'_>, payload: &[u8], sorted: &mut Sorted) 
         reader.set_max_depth(DEPTH_MAX);
         let length = match IgnoredAny::deserialize(&mut reader) {
             Ok(_) => usize::try_from(reader.position()).unwrap_or(rest.len()).min(rest.len()),
-            // Where one value is broken, nobody knows where the next begins.
-            Err(e) => return sorted.take(Err(Rejected { index, payload: rest.to_vec(), reason: frame.format.malformed(e) }), || rest),
+            // Where one value is broken, nobody knows where the next begins; where it is the first, nothing can be told apart.
+            Err(e) => {
+                let rest = if index == 0 { payload } else { rest };
+                return sorted.take(Err(frame.rejected(index, rest, frame.format.malformed(e))), || rest);
+            }
         };
         let bytes = &rest[..length];
-        let event = match frame.format.read_fields::<T>(bytes) {
-            Ok(event) => judge(frame, index, event, bytes),
-            Err(why) => Err(Rejected { index, payload: bytes.to_vec(), reason: DecodeError::Fields { kind: frame.kind.name(), why } }),
-        };
-        sorted.take(event, || rest);
+        sorted.take(frame.element::<T>(index, bytes), || rest);
         at += length;
     }
     if at < payload.len() {
         let rest = &payload[at..];
-        sorted
-            .take(Err(Rejected { index: claimed, payload: rest.to_vec(), reason: frame.format.malformed("bytes after the end") }), || rest);
+        sorted.take(Err(frame.rejected(claimed, rest, frame.format.malformed("bytes after the end"))), || rest);
     }
 }
 

@@ -124,6 +124,27 @@ fn bytes_behind_the_end_are_set_aside() {
 }
 
 #[test]
+fn what_is_bad_is_kept_as_it_came() {
+    // A field that nobody knows, and a number that JSON cannot write: both are gone once it is written anew.
+    let mut bad = query(1);
+    bad["took_us"] = json!(DAY * 1_000 * 31);
+    bad["more"] = json!("x");
+    let json = serde_json::to_string(&bad).unwrap().replace(',', " ,  ");
+    let events = decode_events(frame(Format::Json), format!("[{},{json}]", query(1)).as_bytes());
+    let rejected = events[1].as_ref().unwrap_err();
+    assert_eq!((rejected.index, rejected.payload.as_slice(), rejected.content_type.as_deref()), (1, json.as_bytes(), Some(JSON)));
+    let packed = rmp_serde::to_vec_named(&bad).unwrap();
+    for payload in [packed.clone(), [&[0x91], packed.as_slice()].concat()] {
+        let events = decode_events(frame(Format::MsgPack), &payload);
+        let rejected = events[0].as_ref().unwrap_err();
+        assert_eq!((rejected.payload.as_slice(), rejected.content_type.as_deref()), (packed.as_slice(), Some(MSGPACK)));
+    }
+    // Nothing of it can be told apart.
+    let head = [0xdd, 0xff, 0xff, 0xff, 0xff];
+    assert_eq!(decode_events(frame(Format::MsgPack), &head)[0].as_ref().unwrap_err().payload, head);
+}
+
+#[test]
 fn an_empty_array_is_no_event_and_no_mistake() {
     assert!(decode_events(frame(Format::Json), b"[]").is_empty());
     assert!(decode_events(frame(Format::MsgPack), &[0x90]).is_empty());
