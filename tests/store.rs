@@ -119,7 +119,7 @@ fn command(position: u64, incident: &str) -> Delivery {
 
 fn outcome(position: u64, command: u64, status: OutcomeStatus) -> Delivery {
     let command = format!("{INCARNATION}-recovery-0-{command}-0");
-    delivery(position, Content::Outcome(Outcome { command, status, ..Outcome::default() }))
+    delivery(position, Content::Outcome(Outcome { command, status, service: "shop".to_owned(), ..Outcome::default() }))
 }
 
 fn life_of_an_incident() -> Vec<Delivery> {

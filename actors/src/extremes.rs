@@ -242,6 +242,7 @@ impl Draw<'_> {
             3 => Content::Outcome(Outcome {
                 command: self.of(&["extremes-recovery-0-5-0", "extremes-recovery-0-8-0", "a"]).to_owned(),
                 instance: self.some(Self::text),
+                service: self.text(),
                 ..Outcome::default()
             }),
             4 => Content::Answer(Answer {

@@ -284,12 +284,19 @@ impl Executor {
     }
 
     fn told(&self, seen: &Seen) -> Outcome {
-        Outcome { command: seen.id.clone(), status: seen.status, detail: seen.detail.clone(), at_ms: seen.at_ms, instance: self.own_name() }
+        Outcome {
+            command: seen.id.clone(),
+            status: seen.status,
+            detail: seen.detail.clone(),
+            at_ms: seen.at_ms,
+            instance: self.own_name(),
+            service: self.service.clone(),
+        }
     }
 
     fn outcome(&self, command: &Command, status: OutcomeStatus, why: &str, now: UnixMs) -> Outcome {
         let detail = (!why.is_empty()).then(|| why.to_owned());
-        Outcome { command: command.id.clone(), status, detail, at_ms: now, instance: self.own_name() }
+        Outcome { command: command.id.clone(), status, detail, at_ms: now, instance: self.own_name(), service: self.service.clone() }
     }
 
     fn own_name(&self) -> Option<String> {

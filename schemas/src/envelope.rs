@@ -142,7 +142,10 @@ impl Delivery {
 }
 
 fn content(root: &Root, at: UnixMs, subject: &str, content_type: Option<&str>, payload: &[u8]) -> Content {
-    let broken = |reason| Content::Broken(Rejected { index: 0, payload: payload.to_vec(), reason });
+    let broken = |reason| {
+        let said = content_type.map(|said| said.chars().take(100).collect());
+        Content::Broken(Rejected { index: 0, payload: payload.to_vec(), content_type: said, reason })
+    };
     let subject = match root.parse(subject) {
         Ok(subject) => subject,
         Err(error) => return broken(DecodeError::Subject(error.to_string())),
@@ -157,7 +160,9 @@ fn content(root: &Root, at: UnixMs, subject: &str, content_type: Option<&str>, p
         }
         Subject::Alert(..) => format.read(payload).map(|alert| Content::Alert(Box::new(alert))),
         Subject::Command(..) => format.read(payload).map(|command| Content::Command(Box::new(command))),
-        Subject::Outcome(..) => format.read(payload).map(Content::Outcome),
+        Subject::Outcome(_, _, service) => {
+            format.read(payload).map(|outcome: Outcome| Content::Outcome(Outcome { service: service.clone(), ..outcome }))
+        }
         Subject::Ask(_) => format.read(payload).map(Content::Ask),
         Subject::Answer(..) => format.read(payload).map(Content::Answer),
         Subject::Settings => format.read(payload).map(Content::Settings),

@@ -36,4 +36,7 @@ pub struct Outcome {
     /// Which replica says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The service that says so: that of the subject, for which the bus's rights vouch. Not in the body.
+    #[serde(skip)]
+    pub service: String,
 }

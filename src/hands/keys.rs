@@ -170,7 +170,7 @@ async fn rotate(hands: &Hands, asked: &Asked) -> Result<KeyRecord, KeysError> {
 }
 
 fn outcome(command: &str, status: OutcomeStatus, detail: Option<String>) -> Outcome {
-    Outcome { command: command.to_owned(), status, detail, at_ms: now_ms(), instance: None }
+    Outcome { command: command.to_owned(), status, detail, at_ms: now_ms(), ..Outcome::default() }
 }
 
 /// Says what became of a command.

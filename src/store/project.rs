@@ -22,8 +22,9 @@ const ADD_VERDICT: &str =
     "INSERT INTO verdict (incident, alert, command, at_ms) VALUES ($1, $2, $3, $4) ON CONFLICT (incident, alert) DO NOTHING";
 const ADD_COMMAND: &str = "INSERT INTO command (id, incident, service, action, at_ms, incarnation, part, position, body) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING";
-const ADD_OUTCOME: &str = "INSERT INTO outcome (incarnation, part, position, command, at_ms, body) VALUES ($1, $2, $3, $4, $5, $6) \
-     ON CONFLICT (incarnation, part, position) DO NOTHING";
+// Only what the service says that the command was for.
+const ADD_OUTCOME: &str = "INSERT INTO outcome (incarnation, part, position, command, at_ms, body) SELECT $1, $2, $3, $4, $5, $6 \
+     WHERE EXISTS (SELECT 1 FROM command WHERE id = $4 AND service = $7) ON CONFLICT (incarnation, part, position) DO NOTHING";
 
 /// What of a delivery is kept.
 enum Row<'a> {
@@ -167,7 +168,7 @@ impl Store {
                     }
                     Some(Row::Outcome(outcome)) => {
                         sqlx::query(ADD_OUTCOME).bind(&incarnation).bind(part).bind(position).bind(column(&outcome.command)).bind(at)
-                            .bind(body(&delivery.subject, outcome)?).execute(&mut *tx).await?;
+                            .bind(body(&delivery.subject, outcome)?).bind(column(&outcome.service)).execute(&mut *tx).await?;
                     }
                     None => {}
                 }

@@ -53,10 +53,14 @@ impl Commands {
         }
     }
 
-    fn done(&mut self, id: &str) -> Option<(String, String)> {
-        let of = self.awaited.remove(id)?;
+    /// The service and model of a command that is awaited no longer, if that service says so.
+    fn done(&mut self, outcome: &Outcome) -> Option<(String, String)> {
+        let id = &outcome.command;
+        if self.awaited.get(id)?.0 != outcome.service {
+            return None;
+        }
         self.order.retain(|known| known != id);
-        Some(of)
+        self.awaited.remove(id)
     }
 }
 
@@ -65,9 +69,9 @@ impl DriftCore {
     pub(super) fn outcome(&mut self, outcome: &Outcome, cx: &Cx<'_, DriftConfig>) {
         match outcome.status {
             OutcomeStatus::Accepted => {}
-            OutcomeStatus::Failed | OutcomeStatus::Refused | OutcomeStatus::Expired => drop(self.commands.done(&outcome.command)),
+            OutcomeStatus::Failed | OutcomeStatus::Refused | OutcomeStatus::Expired => drop(self.commands.done(outcome)),
             OutcomeStatus::Done => {
-                let Some((service, model)) = self.commands.done(&outcome.command) else { return };
+                let Some((service, model)) = self.commands.done(outcome) else { return };
                 if let Some(model) = self.services.get_mut(&service).and_then(|models| models.get_mut(&model)) {
                     model.renew(cx.now, cx.config);
                 }

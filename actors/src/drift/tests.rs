@@ -106,11 +106,17 @@ fn after_a_retraining_the_baseline_is_renewed_and_the_fall_is_verified() {
             ..Command::default()
         }))
     };
-    let outcome = |id: &str| Content::Outcome(Outcome { command: id.to_owned(), status: OutcomeStatus::Done, ..Outcome::default() });
+    let outcome_of = |service: &str, id: &str| {
+        let (command, service) = (id.to_owned(), service.to_owned());
+        Content::Outcome(Outcome { command, service, status: OutcomeStatus::Done, ..Outcome::default() })
+    };
+    let outcome = |id: &str| outcome_of("shop", id);
     // Only meant ones count, and only known ones.
     rig.feed([message(845.0, command("c0", Mode::Observe)), message(846.0, outcome("c0")), message(847.0, outcome("c9"))]);
     assert_eq!(feature(&rig, "income").stage, Stage::Watching);
-    rig.feed([message(848.0, command("c1", Mode::Act)), message(850.0, outcome("c1"))]);
+    rig.feed([message(848.0, command("c1", Mode::Act)), message(849.0, outcome_of("till", "c1"))]);
+    assert_eq!(feature(&rig, "income").stage, Stage::Watching, "another service has no say in it");
+    rig.feed([message(850.0, outcome("c1"))]);
     assert_eq!(feature(&rig, "income").stage, Stage::Gathering);
     rig.feed(minutes("income", 15, 24, 20, normal(3, 1.5)));
     expect![[r#"
@@ -153,6 +159,33 @@ fn values_that_are_suddenly_missing_or_unknown_are_critical() {
         580s    drift.critical critical shop credit no longer sees what it was made for: income, method
     "#]]
     .assert_eq(&rig.transcript());
+}
+
+#[test]
+fn a_jump_of_missing_values_is_critical_also_where_days_are_known_to_differ() {
+    // Windows that differ among themselves, in their level and in how much is missing: a tenth at most.
+    let wavering = |from: u32, to: u32, missing: u64| {
+        let mut seeded = Seeded::new(u64::from(from) + 1);
+        let stories = (from..to).map(move |minute| {
+            let level = seeded.normal() * 0.3;
+            let gaps = missing + seeded.below(10);
+            let mut values = Seeded::new(u64::from(minute));
+            minutes("income", minute, minute + 1, 20, move || {
+                if values.below(100) < gaps { Value::Null } else { json!(((values.normal() + level) * 1e4).round() / 1e4) }
+            })
+        });
+        together(stories.collect::<Vec<_>>())
+    };
+    let config = DriftConfig { baseline_windows: 20, ..config() };
+    let mut rig = Rig::<DriftCore>::with(config);
+    rig.feed(wavering(0, 30, 0));
+    assert_eq!(rig.transcript(), "", "what comes and goes by itself is no jump");
+    rig.feed(wavering(30, 33, 40));
+    let text = rig.transcript();
+    assert!(text.contains("drift.critical critical shop credit no longer sees what it was made for: income"), "{text}");
+    assert!(!text.contains("resolved"), "{text}");
+    rig.feed(wavering(33, 50, 0));
+    assert!(rig.transcript().contains("drift.critical resolved"), "{}", rig.transcript());
 }
 
 #[test]

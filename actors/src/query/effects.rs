@@ -323,7 +323,9 @@ impl QueryCore {
 
     /// What became of a command.
     pub(super) fn outcome(&mut self, outcome: &Outcome, cx: &mut Cx<'_, QueryConfig>) {
-        let Some(at) = self.creating.iter().position(|(id, ..)| *id == outcome.command) else { return };
+        let Some(at) = self.creating.iter().position(|(id, service, _)| *id == outcome.command && *service == outcome.service) else {
+            return;
+        };
         if matches!(outcome.status, OutcomeStatus::Accepted) {
             return;
         }

@@ -167,6 +167,15 @@ impl RecoveryCore {
         let Some(sent) = case.sent.clone() else { return self.put_back(case) };
         let detail: String = outcome.detail.as_deref().unwrap_or_default().chars().take(DETAIL_MAX).collect();
         let word = |what: &str| if detail.is_empty() { what.to_owned() } else { format!("{what}: {detail}") };
+        if outcome.service != case.service {
+            self.note(
+                &case,
+                What::Late,
+                format!("{:?} by a service it was not for: {}", outcome.status, crate::core::clip(&outcome.service)),
+                cx,
+            );
+            return self.put_back(case);
+        }
         if !sent.instance.is_empty() && outcome.instance.as_ref().is_some_and(|instance| *instance != sent.instance) {
             self.note(&case, What::Late, format!("{:?} by an instance it was not for", outcome.status), cx);
             return self.put_back(case);

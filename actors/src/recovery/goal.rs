@@ -30,15 +30,21 @@ pub(super) enum Quantity {
 }
 
 impl Quantity {
+    const ALL: [Quantity; 5] = [Quantity::Memory, Quantity::Heap, Quantity::Cpu, Quantity::HitRate, Quantity::PoolUsage];
+
     fn of(word: &str) -> Option<Quantity> {
-        Some(match word {
-            "resource.memory" => Quantity::Memory,
-            "resource.heap" => Quantity::Heap,
-            "resource.cpu" => Quantity::Cpu,
-            "cache.hit_rate" => Quantity::HitRate,
-            "pool.usage" => Quantity::PoolUsage,
-            _ => return None,
-        })
+        Quantity::ALL.into_iter().find(|quantity| quantity.word() == word)
+    }
+
+    /// What people call it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Quantity::Memory => "resource.memory",
+            Quantity::Heap => "resource.heap",
+            Quantity::Cpu => "resource.cpu",
+            Quantity::HitRate => "cache.hit_rate",
+            Quantity::PoolUsage => "pool.usage",
+        }
     }
 }
 

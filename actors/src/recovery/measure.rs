@@ -8,6 +8,7 @@ use homeostat_schemas::event::{Cache, Pool, Resource};
 use homeostat_schemas::{Ms, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A measurement older than this is nothing to compare with.
 const FRESH_MS: Ms = 600_000;
@@ -20,6 +21,16 @@ pub(super) struct Series {
     pub(super) instance: String,
     /// The cache or pool; empty for a process, and for all caches of a service together.
     pub(super) name: String,
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.quantity.word(), self.service)?;
+        for part in [&self.instance, &self.name].into_iter().filter(|part| !part.is_empty()) {
+            write!(f, " {part}")?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -71,7 +71,10 @@ impl Play {
     fn says(&mut self, second: f64, status: OutcomeStatus) -> &mut Self {
         let command = self.last();
         let instance = command.args.get("instance").and_then(Value::as_str).map(str::to_owned);
-        self.feed([message(second, Content::Outcome(Outcome { command: command.id, status, instance, ..Outcome::default() }))])
+        self.feed([message(
+            second,
+            Content::Outcome(Outcome { command: command.id, service: command.service, status, instance, ..Outcome::default() }),
+        )])
     }
 
     fn does(&mut self, second: f64) -> &mut Self {

@@ -148,8 +148,7 @@ impl RecoveryCore {
                 finding = finding.evidence("took_ms", cx.now.saturating_sub(done));
             }
             if let Some(series) = series(case) {
-                finding =
-                    finding.evidence("measured", format!("{:?} of {} {}{}", series.quantity, series.service, series.instance, series.name));
+                finding = finding.evidence("measured", series.to_string());
             }
         }
         cx.follow(case.traceparent.clone());

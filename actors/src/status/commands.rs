@@ -112,7 +112,8 @@ impl Commands {
     }
 
     pub(super) fn outcome(&mut self, outcome: &Outcome, now: UnixMs, config: &StatusConfig, dropped: &mut Dropped) {
-        let Some(view) = self.by_id.get_mut(&outcome.command) else {
+        // Another service's word about it is none.
+        let Some(view) = self.by_id.get_mut(&outcome.command).filter(|view| view.command.service == outcome.service) else {
             dropped.outcomes += 1;
             return;
         };

@@ -98,7 +98,7 @@ fn a_command_that_was_done_says_so_too_and_one_that_was_only_shown_does_not() {
             mode,
             ..Command::default()
         };
-        let outcome = |status| Outcome { command: "c1".to_owned(), status, ..Outcome::default() };
+        let outcome = |status| Outcome { command: "c1".to_owned(), service: "shop".to_owned(), status, ..Outcome::default() };
         rig.feed(runs(0, 100, 300));
         rig.feed([
             message(100.0, Content::Command(Box::new(command))),

@@ -30,7 +30,13 @@ fn one_at_a_time_in_a_failure_domain_and_no_more_than_the_blast_radius() {
     assert!(record.contains("Held: another command is under way in its failure domain (shop zone:a)"), "{record}");
     // The first one is over: the next one goes.
     let first = play.commands()[0].clone();
-    let refused = Outcome { command: first.id, status: OutcomeStatus::Refused, instance: Some("s00".into()), ..Outcome::default() };
+    let refused = Outcome {
+        command: first.id,
+        service: first.service,
+        status: OutcomeStatus::Refused,
+        instance: Some("s00".into()),
+        ..Outcome::default()
+    };
     play.feed([message(11.0, Content::Outcome(refused))]).until(13.0);
     assert_eq!(play.commands().len(), 3);
     play.survives();
@@ -80,6 +86,22 @@ fn when_most_of_a_fleet_is_unhealthy_for_one_cause_everything_stops_and_is_said_
     let text = play.rig.transcript();
     assert!(text.contains("recovery.fleet_brake resolved shop 5 of 10 instances have leak.confirmed"), "{text}");
     assert_eq!(play.last().action, "memory.reclaim");
+    play.survives();
+}
+
+#[test]
+fn another_service_has_no_say_in_what_became_of_a_command() {
+    let mut play = Play::with(quick());
+    play.beats(0, 1, "shop", &["s1"]).feed([leaks(1.0, "s1")]).until(2.0);
+    let command = play.last();
+    for status in [OutcomeStatus::Accepted, OutcomeStatus::Done, OutcomeStatus::Failed] {
+        let foreign = Outcome { command: command.id.clone(), service: "till".to_owned(), status, ..Outcome::default() };
+        play.feed([message(3.0, Content::Outcome(foreign))]);
+        assert_eq!(play.stage("leak-s1"), Some(Stage::Issued));
+    }
+    assert!(play.record().contains(&"Late: Done by a service it was not for: till".to_owned()), "{:?}", play.record());
+    play.says(4.0, OutcomeStatus::Accepted);
+    assert_eq!(play.stage("leak-s1"), Some(Stage::Accepted));
     play.survives();
 }
 
@@ -268,7 +290,7 @@ proptest! {
                 6 => { play.memory(now, name, 1_000 - 100 * which as u64); }
                 _ => if let Some(command) = play.commands().get(which).cloned() {
                     let status = [OutcomeStatus::Accepted, OutcomeStatus::Done, OutcomeStatus::Failed, OutcomeStatus::Refused][usize::from(what) % 4];
-                    play.feed([message(now, Content::Outcome(Outcome { command: command.id, status, ..Outcome::default() }))]);
+                    play.feed([message(now, Content::Outcome(Outcome { command: command.id, service: command.service, status, ..Outcome::default() }))]);
                 }
             }
         }

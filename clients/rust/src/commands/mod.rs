@@ -188,6 +188,7 @@ impl Inner {
             detail: Some(objection),
             at_ms: self.commands.now(),
             instance: Some(self.instance.clone()),
+            service: self.service.clone(),
         };
         let inner = Arc::clone(self);
         tokio::spawn(async move {
