@@ -6,7 +6,7 @@
 
 use super::config::{DriftConfig, MAX_WINDOWS};
 use super::counts::Counts;
-use super::evidence::{Kind, Sample};
+use super::evidence::{Kind, OddRange, Sample};
 use super::grid::{Grid, LEVEL_MAX};
 use crate::stats::{chi2, psi, real, seeded::Seeded};
 use homeostat_schemas::event::SampleValue;
@@ -213,6 +213,9 @@ pub(super) struct Baseline {
     pub(super) spread: Option<Spread>,
     /// Bins by part of the week; empty unless seasonal.
     pub(super) seasons: Vec<Vec<u64>>,
+    /// What its windows did with odd values; none where they are not known.
+    #[serde(default)]
+    pub(super) odd: Option<OddRange>,
 }
 
 impl Baseline {
@@ -227,7 +230,12 @@ impl Baseline {
     ) -> Baseline {
         let binned: Vec<(u64, Vec<u64>)> = windows.iter().map(|(window, counts)| (*window, grid.binned(counts))).collect();
         let bins = grid.binned(&counts);
+        let odd = windows.iter().zip(&binned).map(|((_, counts), (_, bins))| {
+            let odd = grid.odd(counts);
+            (odd, bins.iter().sum::<u64>() + odd.total())
+        });
         Baseline {
+            odd: OddRange::of(odd),
             spread: spread(&bins, &binned, config),
             seasons: seasons(&binned, bins.len(), config),
             grid,
@@ -397,6 +405,8 @@ impl Given {
             origin: Origin::Given,
             from_ms: self.from_ms,
             frozen_ms: now,
+            // Its windows are in bins, which odd values never reach.
+            odd: None,
         })
     }
 }

@@ -40,8 +40,9 @@ impl Odd {
         self.missing + self.nan + self.negative_infinity + self.positive_infinity + self.unseen
     }
 
-    const fn kinds(&self) -> [u64; 5] {
-        [self.missing, self.nan, self.negative_infinity, self.positive_infinity, self.unseen]
+    /// Each way to be odd, and all of them.
+    const fn each(&self) -> [u64; 6] {
+        [self.missing, self.nan, self.negative_infinity, self.positive_infinity, self.unseen, self.total()]
     }
 }
 
@@ -90,28 +91,63 @@ pub struct OddShare {
     pub baseline: f64,
     /// Their share now.
     pub current: f64,
-    /// By how much the share of one of them, or of all together, grew: 0 where none did.
+    /// By how much the share of one of them, or of all together, grew: 0 where none did. Where the windows of the baseline are known,
+    /// beyond the window that had the most.
     pub grew: f64,
+    /// By how much it fell, in the same way.
+    pub fell: f64,
     /// The chance that a share grew or fell so much by luck.
     pub p: f64,
 }
 
+/// The least and the greatest share of each way to be odd, and of all together, in any window of a baseline: what comes and goes by
+/// itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OddRange([(f64, f64); 6]);
+
+impl OddRange {
+    /// Of windows: what was odd in each, of how many values. None when there is nothing to compare.
+    pub(super) fn of(windows: impl IntoIterator<Item = (Odd, u64)>) -> Option<OddRange> {
+        let mut range = [(1.0_f64, 0.0_f64); 6];
+        let mut seen = 0;
+        for (odd, all) in windows.into_iter().filter(|(_, all)| *all > 0) {
+            seen += 1;
+            for ((least, most), count) in range.iter_mut().zip(odd.each()) {
+                let share = share(count, all);
+                (*least, *most) = (least.min(share), most.max(share));
+            }
+        }
+        (seen > 1).then_some(OddRange(range))
+    }
+}
+
+fn share(odd: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { crate::stats::real(odd) / crate::stats::real(all) }
+}
+
 impl OddShare {
-    fn new((before, n): (Odd, u64), (now, m): (Odd, u64)) -> OddShare {
-        let share = |odd: u64, all: u64| if all == 0 { 0.0 } else { crate::stats::real(odd) / crate::stats::real(all) };
-        let kinds = before.kinds().into_iter().zip(now.kinds()).filter(|(a, b)| a + b > 0);
-        let mut pairs: Vec<(u64, u64)> = kinds.collect();
+    fn new((before, n): (Odd, u64), (now, m): (Odd, u64), range: Option<&OddRange>) -> OddShare {
+        let kinds = before.each().into_iter().zip(now.each()).enumerate();
+        let mut pairs: Vec<(usize, (u64, u64))> = kinds.filter(|(_, (a, b))| a + b > 0).collect();
         // Of one kind, all together are the same again.
-        if pairs.len() > 1 {
-            pairs.push((before.total(), now.total()));
+        if pairs.len() == 2 {
+            pairs.pop();
         }
         let tests = crate::stats::real(2 * pairs.len() as u64);
-        let (mut grew, mut p) = (0.0_f64, 1.0_f64);
-        for (a, b) in pairs {
-            grew = grew.max(share(b, m) - share(a, n));
-            p = p.min(counts::grew(a, n, b, m)).min(counts::grew(b, m, a, n));
+        let (mut grew, mut fell, mut p) = (0.0_f64, 0.0_f64, 1.0_f64);
+        for (kind, (a, b)) in pairs {
+            let (was, is) = (share(a, n), share(b, m));
+            let (least, most) = range.map_or((was, was), |range| (range.0[kind].0.min(was), range.0[kind].1.max(was)));
+            if is > most {
+                grew = grew.max(is - most);
+                p = p.min(counts::grew(a, n, b, m));
+            } else if is < least {
+                fell = fell.max(least - is);
+                p = p.min(counts::grew(b, m, a, n));
+            }
         }
-        OddShare { baseline: share(before.total(), n), current: share(now.total(), m), grew, p: (p * tests.max(1.0)).min(1.0) }
+        let (baseline, current) = (share(before.total(), n), share(now.total(), m));
+        OddShare { baseline, current, grew, fell, p: (p * tests.max(1.0)).min(1.0) }
     }
 }
 
@@ -160,14 +196,14 @@ impl Effort {
 
 impl Evidence {
     /// Of bins of counts (baseline, now), those in which heavy values stand alone if they are others, the distance of the distribution
-    /// functions where there is one, and what was odd.
+    /// functions where there is one, and what was odd (in the baseline, now, and in the baseline's windows where they are known).
     #[must_use]
     pub fn new(
         kind: Kind,
         bins: &[(u64, u64)],
         apart: Option<&[(u64, u64)]>,
         distance: Option<Distance>,
-        odd: (Odd, Odd),
+        odd: (Odd, Odd, Option<&OddRange>),
         effort: Effort,
     ) -> Evidence {
         let used = bins.iter().fold((0, 0), |(n, m), (a, b)| (n + a, m + b));
@@ -190,7 +226,7 @@ impl Evidence {
             ks: distance.map(|distance| ks(distance, effort)),
             psi,
             chi2: chi2::test(bins.iter().copied()).map(|t| ChiSquare { statistic: t.statistic, dof: t.dof, p: t.p }),
-            odd: OddShare::new((odd.0, totals.0), (odd.1, totals.1)),
+            odd: OddShare::new((odd.0, totals.0), (odd.1, totals.1), odd.2),
         }
     }
 
@@ -198,13 +234,20 @@ impl Evidence {
     /// Kolmogorov–Smirnov (or chi-square) and PSI, a tenth for odd values). 1 when there is nothing to say.
     #[must_use]
     pub fn p(&self) -> f64 {
+        self.p_among(0.0)
+    }
+
+    /// The same for a caller who knows how much days differ from each other without drift: `day_p`, where it is larger, stands for the
+    /// parts about shape. What days do with odd values is in [`OddRange`].
+    #[must_use]
+    pub fn p_among(&self, day_p: f64) -> f64 {
         let shape = match self.kind {
             Kind::Number => self.ks.map_or(1.0, |ks| ks.p),
             // With fewer than five values a level (names, times) chi-square means nothing.
             Kind::Category => self.chi2.filter(|chi2| self.used.0 + self.used.1 >= 5 * (chi2.dof + 1)).map_or(1.0, |chi2| chi2.p),
         };
         let index = self.psi.map_or(1.0, |psi| psi.p);
-        (shape / 0.45).min(index / 0.45).min(self.odd.p / 0.1).min(1.0)
+        (shape / 0.45).min(index / 0.45).max(day_p).min(self.odd.p / 0.1).min(1.0)
     }
 
     /// How large the change is: the adjusted PSI, with heavy values apart where that shows more.
@@ -284,13 +327,13 @@ pub fn compare(kind: Kind, baseline: &mut Sample, current: &mut Sample, effort: 
                 (apart.len() > edges.len()).then(|| count(baseline, &apart).into_iter().zip(count(current, &apart)).collect());
             let distance = Distance::of_sorted(&baseline.numbers, &current.numbers);
             let odd = |sample: &Sample| Odd { unseen: sample.levels.values().sum(), ..sample.odd };
-            Evidence::new(kind, &bins, apart.as_deref(), distance, (odd(baseline), odd(current)), effort)
+            Evidence::new(kind, &bins, apart.as_deref(), distance, (odd(baseline), odd(current), None), effort)
         }
         Kind::Category => {
             let levels: std::collections::BTreeSet<&String> = baseline.levels.keys().chain(current.levels.keys()).collect();
             let of = |sample: &Sample, level: &String| sample.levels.get(level).copied().unwrap_or(0);
             let bins: Vec<(u64, u64)> = levels.iter().map(|level| (of(baseline, level), of(current, level))).collect();
-            Evidence::new(kind, &bins, None, None, (baseline.odd, current.odd), effort)
+            Evidence::new(kind, &bins, None, None, (baseline.odd, current.odd, None), effort)
         }
     }
 }

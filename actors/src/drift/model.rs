@@ -174,7 +174,7 @@ impl Model {
         let verdicts = judge(config, &evidence, Some(&day_p), config.look_q());
         for ((feature, known, evidence, day_p), verdict) in judged.into_iter().zip(verdicts) {
             let Some(watch) = known.watching_mut() else { continue };
-            let said = Said::new(&evidence, evidence.p().max(day_p), verdict, cx.now);
+            let said = Said::new(&evidence, evidence.p_among(day_p), verdict, cx.now);
             watch.close(said, config);
             let verdict = if watch.repeated(config) { Verdict::Critical } else { of_prediction(verdict, feature, config) };
             let calm = !known.standing.is_drift() || known.watching().is_none_or(|watch| watch.calm(config));

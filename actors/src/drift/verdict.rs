@@ -47,18 +47,15 @@ impl Verdict {
 }
 
 /// The verdicts on all features of one look, in the order given; `q` is the share of false findings that this look may have
-/// (guarded rule only). `p` replaces the p-value of the evidence where it is larger: a caller that knows how much days differ from
-/// each other without drift says so here.
+/// (guarded rule only). `day_p` is for a caller that knows how much days differ from each other without drift, see
+/// [`Evidence::p_among`].
 #[must_use]
-pub fn judge(config: &DriftConfig, evidence: &[Evidence], larger_p: Option<&[f64]>, q: f64) -> Vec<Verdict> {
+pub fn judge(config: &DriftConfig, evidence: &[Evidence], day_p: Option<&[f64]>, q: f64) -> Vec<Verdict> {
     match config.rule {
         RuleSet::Compatible => evidence.iter().map(|e| compatible(config, e)).collect(),
         RuleSet::Guarded => {
-            let p: Vec<f64> = evidence
-                .iter()
-                .enumerate()
-                .map(|(i, e)| larger_p.and_then(|p| p.get(i)).map_or(e.p(), |larger| e.p().max(*larger)))
-                .collect();
+            let day_p = |i: usize| day_p.and_then(|p| p.get(i)).copied().unwrap_or_default();
+            let p: Vec<f64> = evidence.iter().enumerate().map(|(i, e)| e.p_among(day_p(i))).collect();
             let found = benjamini_hochberg(&p, q);
             evidence.iter().zip(found).map(|(e, found)| guarded(config, e, found, q)).collect()
         }
@@ -93,7 +90,7 @@ fn guarded(config: &DriftConfig, evidence: &Evidence, found: bool, q: f64) -> Ve
         return Verdict::Critical;
     }
     // Nothing is lost where values are missing no more; but the model was made for what is no longer so.
-    if odd && evidence.odd.baseline - evidence.odd.current >= config.odd_jump {
+    if odd && evidence.odd.fell >= config.odd_jump {
         return Verdict::Significant;
     }
     match found {

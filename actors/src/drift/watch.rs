@@ -112,7 +112,8 @@ impl Watch {
             (Kind::Number, true) => Distance::of_counts(bins.iter().copied()),
             (Kind::Number, false) => Distance::of_counts(counts.iter().zip(current.iter()).take(grid.cells())),
         };
-        let evidence = Evidence::new(grid.kind(), &bins, None, distance, (grid.odd(counts), grid.odd(&current)), EFFORT);
+        let evidence =
+            Evidence::new(grid.kind(), &bins, None, distance, (grid.odd(counts), grid.odd(&current), self.baseline.odd.as_ref()), EFFORT);
         (evidence, self.baseline.spread.map_or(0.0, |spread| spread.p(statistic(before, &now))))
     }
 
