@@ -36,13 +36,18 @@ impl Lexer<'_> {
             return true;
         }
         let content = self.text.get(self.at + 1..end - 1).unwrap_or_default();
-        let plain = !content.is_empty() && content.iter().all(|&byte| bytes::is_word(byte));
+        // A number in quotes is a value.
+        let plain = content.first().is_some_and(|&first| bytes::begins_word(first)) && content.iter().all(|&byte| bytes::is_word(byte));
         let verb = self.verb.unwrap_or_default();
         let rows = verb.is_dml() || self.verb.is_none();
+        if self.dialect == Dialect::Generic && rows && self.in_call() {
+            return false;
+        }
         match self.previous {
             Previous::Keyword => match self.keyword {
                 Keyword::From | Keyword::Join | Keyword::Into | Keyword::Update | Keyword::Naming => true,
                 Keyword::Select | Keyword::Distinct | Keyword::Where | Keyword::Set | Keyword::Not => plain && rows,
+                Keyword::By if self.ends_with(b"identified by") => false,
                 Keyword::Condition | Keyword::Returning | Keyword::And | Keyword::By => plain && (rows || verb == Verb::Ddl),
                 _ => false,
             },
@@ -50,6 +55,17 @@ impl Lexer<'_> {
             Previous::Comma | Previous::Open => plain && (rows || verb == Verb::Ddl),
             _ => false,
         }
+    }
+
+    fn ends_with(&self, words: &[u8]) -> bool {
+        self.output.part(self.output.len().saturating_sub(words.len()), self.output.len()) == words
+    }
+
+    /// Whether the innermost bracket holds what a function is called with: a column or a text, and where the database is not known
+    /// nobody can say which.
+    fn in_call(&mut self) -> bool {
+        let Some(open) = self.frames.opened_at() else { return false };
+        self.output.part(open.saturating_sub(1), open).first().is_some_and(|&before| bytes::is_word(before))
     }
 
     /// Whether only a name can stand here, whatever it looks like: before the `=` of an assignment, and among the columns
