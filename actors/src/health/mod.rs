@@ -216,10 +216,10 @@ fn instance_name(instance: Option<&str>) -> &str {
     clip(instance.unwrap_or_default())
 }
 
-/// Is an event of this time one that was there before, delivered once more or late? A sender's clock that was set back by more
-/// than a minute is believed.
-fn redelivered(at_ms: UnixMs, last_ms: UnixMs) -> bool {
-    at_ms <= last_ms && last_ms - at_ms < 60_000
+/// Is an event of this time one that was there before, delivered once more or late? `same` tells whether it says what the last one said:
+/// two of one millisecond that differ are two. A sender's clock that was set back by more than a minute is believed.
+fn redelivered(at_ms: UnixMs, last_ms: UnixMs, same: bool) -> bool {
+    if at_ms == last_ms { same } else { at_ms < last_ms && last_ms - at_ms < 60_000 }
 }
 
 #[cfg(test)]

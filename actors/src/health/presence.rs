@@ -69,7 +69,7 @@ impl HealthCore {
         let up_ms = ms(beat.up_s);
         let started_ms = beat.at_ms.saturating_sub(up_ms);
         let same_life = instance.life.filter(|life| life.started_ms.abs_diff(started_ms) <= SAME_LIFE_MS);
-        if same_life.is_some_and(|life| redelivered(beat.at_ms, life.event_ms)) {
+        if same_life.is_some_and(|life| redelivered(beat.at_ms, life.event_ms, true)) {
             self.duplicates += 1;
             return self.close(gone, "its place was needed", cx);
         }

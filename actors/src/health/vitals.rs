@@ -29,7 +29,8 @@ impl HealthCore {
     pub(super) fn resource(&mut self, event: &Resource, cx: &mut Cx<'_, HealthConfig>) {
         let name = instance_name(event.instance.as_deref());
         let Some(i) = self.reporter(&event.service, name, cx) else { return };
-        if i.memory.as_ref().is_some_and(|memory| redelivered(event.at_ms, memory.event_ms)) {
+        let same = |memory: &Memory| memory.bytes == event.memory_bytes && memory.oom_kills == event.oom_kills;
+        if i.memory.as_ref().is_some_and(|memory| redelivered(event.at_ms, memory.event_ms, same(memory))) {
             self.duplicates += 1;
             return;
         }
@@ -103,7 +104,8 @@ impl HealthCore {
         }
         let new = PoolUse { used: 0, max: 0, waiting: None, streak: Streak::new(Some(true)), event_ms: 0, seen_ms: 0 };
         let pool = i.pools.entry(name.to_owned()).or_insert(new);
-        if redelivered(event.at_ms, pool.event_ms) {
+        let same = (pool.used, pool.max, pool.waiting) == (event.used, event.max, event.waiting);
+        if redelivered(event.at_ms, pool.event_ms, same) {
             self.duplicates += 1;
             return;
         }
