@@ -15,6 +15,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 /// `messaging.system`: OpenTelemetry has not registered NATS yet.
 const MESSAGING_SYSTEM: &str = "nats";
@@ -68,7 +69,7 @@ pub enum LogFormat {
 pub enum TelemetryError {
     /// The filter is none.
     #[error("telemetry.log: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// Traces cannot be sent there.
     #[error("telemetry.otlp_endpoint: {0}")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -80,18 +81,27 @@ pub enum TelemetryError {
 /// A filter that is none.
 pub fn logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     use std::io::IsTerminal as _;
-    use tracing_subscriber::{EnvFilter, fmt};
-    let filter = EnvFilter::builder().parse(&config.log)?;
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::{fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    let filter = filter(&config.log)?;
     let terminal = std::io::stderr().is_terminal();
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
     let text = matches!(config.log_format, LogFormat::Text) || matches!(config.log_format, LogFormat::Auto) && terminal;
     // A second call (tests in one process) keeps the first set-up.
     let _ = if text {
-        builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).with_target(false).try_init()
+        builder.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).with_target(false).finish().with(filter).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        builder.json().flatten_event(true).finish().with(filter).try_init()
     };
     Ok(())
+}
+
+/// What is logged: a level for everything, or one for each of some targets.
+///
+/// # Errors
+/// It is neither.
+pub fn filter(text: &str) -> Result<Targets, ParseError> {
+    text.parse()
 }
 
 /// Chooses who does the arithmetic of TLS for every HTTP client of the process. Whoever chose before is left.

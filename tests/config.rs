@@ -185,7 +185,7 @@ slow_msec = 5
         `nats.stream.replicas` in DIR/homeostat.toml (line 5): it is out of bounds; 1, 3 or 5
         `database.url` in DIR/homeostat.toml (line 7): it is no address of a database; write postgres://user@host/name or sqlite:path
         `gateway.listen` in DIR/homeostat.toml (line 9): `0.0.0.0` is no address: it has no port; write for example 127.0.0.1:8080
-        `telemetry.log` in DIR/homeostat.toml (line 12): error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5; write a level such as info, or filters such as homeostat=debug,async_nats=warn
+        `telemetry.log` in DIR/homeostat.toml (line 12): invalid filter directive: too many '=' in filter directive, expected 0 or 1; write a level such as info, or filters such as homeostat=debug,async_nats=warn
         `shell.lease_patience_ms` in DIR/homeostat.toml (line 15): a standby would take over between two signs of life; make it several times `shell.lease_renew_ms`
         `gateway.body_deadline_ms` in DIR/homeostat.toml (line 10): 0 would mean that it is never done; it takes an integer of at least 1
         `nats.request_timeout_ms` in DIR/homeostat.toml (line 4): 0 would mean that it is never done; it takes an integer of at least 1

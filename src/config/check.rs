@@ -10,7 +10,6 @@ use homeostat_nats::async_nats::ServerAddr;
 use homeostat_schemas::Root;
 use homeostat_schemas::signature::Signers;
 use serde_json::Value;
-use tracing_subscriber::EnvFilter;
 
 /// One setting that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +172,7 @@ fn delivery(config: &Config, faults: &mut Vec<Fault>) {
 
 fn telemetry(config: &Config, faults: &mut Vec<Fault>) {
     let telemetry = &config.telemetry;
-    if let Err(error) = EnvFilter::builder().parse(&telemetry.log) {
+    if let Err(error) = crate::telemetry::filter(&telemetry.log) {
         fault(faults, "telemetry.log", error.to_string(), "write a level such as info, or filters such as homeostat=debug,async_nats=warn");
     }
     let http = |endpoint: &&String| endpoint.is_empty() || endpoint.starts_with("http://") || endpoint.starts_with("https://");
