@@ -101,6 +101,16 @@ impl Loaded {
         self.assignments.iter().rev().find(covers).map_or(Origin::Default, |a| a.origin.clone())
     }
 
+    /// Lays what somebody changed at run time over what is configured; `actors` are all tables of actors as they are in force.
+    pub fn change(&mut self, actors: &ActorSettings) {
+        let changes = sources::leaves(&actors.0, &self.config.actors.0);
+        for (keys, value) in changes {
+            let keys = std::iter::once("actors".to_owned()).chain(keys).collect();
+            self.assignments.push(Assignment { keys, value, text: None, origin: Origin::RunTime });
+        }
+        self.config.actors = actors.clone();
+    }
+
     /// A fault with the place where it stands.
     fn problem(&self, fault: check::Fault) -> Problem {
         let origin = Some(self.origin(&fault.key)).filter(|origin| *origin != Origin::Default);

@@ -521,6 +521,7 @@ mod tests {
         metrics.findings.get_or_create(&RuleLabel { rule: "query.slow" }).set(1);
         metrics.breaker_changes.get_or_create(&BreakerLabel { to: "open" }).inc();
         metrics.delivered("webhook", 1);
+        metrics.keys.get_or_create(&KeyLabel { result: "hot" }).inc();
         metrics.asked("admitted");
         metrics.closed(1);
         for gauge in

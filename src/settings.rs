@@ -30,6 +30,12 @@ impl InForce {
     pub fn with(&self, actors: ActorSettings) -> InForce {
         InForce { configured: self.configured.clone(), actors }
     }
+
+    /// Does the running system have this configuration, changed at run time or not?
+    #[must_use]
+    pub fn comes_from(&self, configured: &ActorSettings) -> bool {
+        self.configured == fingerprint(configured)
+    }
 }
 
 /// Why settings could not be put in force.

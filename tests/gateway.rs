@@ -394,6 +394,11 @@ fn the_same_events_twice_are_two_unless_their_sender_says_otherwise() {
         assert_eq!(house.client().post("/v1/events", &[JSON, ("idempotency-key", "7")], body).status, 200);
     }
     assert_eq!(house.last(), before + 3);
+    // A retry is the same; something else under its name would be dropped unseen.
+    let other = br#"{"kind":"heartbeat","service":"till","at_ms":5,"up_s":1,"interval_s":1}"#;
+    assert_problem(&house.client().post("/v1/events", &[JSON, ("idempotency-key", "7")], other), 422);
+    assert_eq!(house.client().post("/v1/events", &[JSON, ("idempotency-key", "8")], other).status, 200);
+    assert_eq!(house.last(), before + 4);
 }
 
 #[test]

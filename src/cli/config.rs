@@ -2,7 +2,7 @@
 
 use super::args::{ConfigArgs, ConfigCommand};
 use super::out::Tone;
-use super::{CliError, Context, Finish, Out, bus};
+use super::{CliError, Context, Finish, Out, bus, orders};
 use crate::config::schema::Schema;
 use crate::config::show::{Explained, written};
 use crate::config::sources::Flag;
@@ -11,12 +11,19 @@ use crate::roster::ActorSettings;
 use crate::settings;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a running system may take to say what was changed on it.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs `config show`, `config explain` and `config set`.
 ///
 /// # Errors
 /// A key nobody knows, a value that does not fit, or no bus to change settings on.
 pub async fn run(context: &mut Context, args: &ConfigArgs) -> Result<Finish, CliError> {
+    if matches!(args.command, ConfigCommand::Show | ConfigCommand::Explain { .. }) {
+        changed(context).await;
+    }
     match &args.command {
         ConfigCommand::Set { settings } => set(context, settings.clone()).await?,
         ConfigCommand::Show if context.json => context.out.pretty(&context.loaded.shown())?,
@@ -30,6 +37,19 @@ pub async fn run(context: &mut Context, args: &ConfigArgs) -> Result<Finish, Cli
     Ok(Finish::Fine)
 }
 
+/// Takes up what `config set` changed, if a system runs with these settings and answers at once.
+async fn changed(context: &mut Context) {
+    let read = async {
+        let log = bus::log(context).await.ok()?;
+        let root = bus::root(context.config()).ok()?;
+        settings::read(&log, &root).await.ok().flatten()
+    };
+    let Ok(Some((in_force, _))) = tokio::time::timeout(WITHIN, read).await else { return };
+    if in_force.comes_from(&context.config().actors) {
+        context.loaded.change(&in_force.actors);
+    }
+}
+
 /// Puts changed settings on the log. They stay in force until they are changed again, or until `up` starts with another
 /// configuration than the last time.
 async fn set(context: &mut Context, flags: Vec<Flag>) -> Result<(), CliError> {
@@ -41,7 +61,7 @@ async fn set(context: &mut Context, flags: Vec<Flag>) -> Result<(), CliError> {
     let log = bus::log(context).await?;
     let root = bus::root(context.config())?;
     let detail = checked.assignments.iter().map(|assignment| (assignment.path(), assignment.value.clone()));
-    let who = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+    let who = orders::user();
     bus::record(&log, "settings.set", "actors", &who, Value::Object(detail.collect())).await?;
     settings::change(&log, &root, |before| {
         let before = before.ok_or("no settings are in force yet: `homeostat up` has not run on this log")?;

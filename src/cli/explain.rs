@@ -30,7 +30,10 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Nobody knows the id, or neither store nor log can be asked.
 pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, CliError> {
     let incident = find(context, &args.id).await?;
-    let signature = signature(context, &incident.record.alert).await;
+    let signature = match &incident.record {
+        Some(record) => signature(context, &record.alert).await,
+        None => None,
+    };
     if context.json {
         context.out.pretty(&Explained { incident: &incident, signature: signature.as_ref().map(Verdict::word) })?;
     } else {
@@ -127,7 +130,7 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
                         let story = alert.verdict().map_or_else(|| alert.incident.clone(), |(_, story, _)| story.to_owned());
                         incident = Some((alert.incident.clone(), story));
                     }
-                    (Content::Command(command), 0, None) if command.id == id => {
+                    (Content::Command(command), 0, None) if command.id == id || command.incident == id => {
                         incident = Some((command.incident.clone(), command.incident));
                     }
                     (Content::Alert(alert), 1, Some((incident, story))) => {
@@ -144,7 +147,9 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
                         commands.push(CommandRecord { number: entry.seq, command: *command, outcomes: Vec::new(), verdict: None });
                     }
                     (Content::Outcome(outcome), 1, _) => {
-                        let record = commands.iter_mut().find(|record| record.command.id == outcome.command);
+                        let record = commands
+                            .iter_mut()
+                            .find(|record| record.command.id == outcome.command && record.command.service == outcome.service);
                         if let Some(record) = record.filter(|record| record.outcomes.len() < SHOWN_MAX) {
                             record.outcomes.push(OutcomeRecord { position: entry.seq, logged_ms: delivery.at, outcome });
                         }
@@ -164,7 +169,10 @@ async fn logged(context: &Context, id: &str) -> Result<Option<IncidentRecord>, C
         let judges = |alert: &&Alert| alert.verdict().is_some_and(|(.., command)| command == Some(record.command.id.as_str()));
         record.verdict = verdicts.iter().rev().find(judges).and_then(VerdictRecord::of);
     }
-    let Some(record) = summary(&alerts) else { return Ok(None) };
+    let record = summary(&alerts);
+    if record.is_none() && commands.is_empty() {
+        return Ok(None);
+    }
     // Decisions are in the mind's record and in the store, not on the log.
     Ok(Some(IncidentRecord { record, about: summary(&about), messages: alerts, decisions: Vec::new(), commands, verdicts }))
 }
@@ -177,30 +185,10 @@ fn summary(alerts: &[Alert]) -> Option<AlertRecord> {
 }
 
 fn tell(out: &mut Out, incident: &IncidentRecord, signature: Option<&Verdict>) -> Result<(), CliError> {
-    let AlertRecord { opened_ms, resolved_ms, alert, resolved, .. } = &incident.record;
-    let rule = out.paint(tone(alert), &format!("{} {}", plain(&alert.rule), alert.severity));
-    out.line(format!("{rule}  {}  {}", plain(&alert.service), plain(&alert.summary)))?;
-    if let Some(rule) = Rule::by_name(&alert.rule) {
-        out.line(format!("  {}", rule.meaning))?;
+    match &incident.record {
+        Some(record) => finding(out, record, signature)?,
+        None => out.line("a command that a person ordered: there is no alert about it until it is judged")?,
     }
-    let ended = resolved_ms.map_or_else(|| "still open".to_owned(), |at| format!("resolved {}", local(at)));
-    out.line(format!("  began {}, {ended}", local(*opened_ms)))?;
-    out.line(format!("  incident {}, alert {}", plain(&alert.incident), plain(&alert.id)))?;
-    if let Some(verdict) = signature {
-        let tone = if verdict.is_good() { Tone::Good } else { Tone::Bad };
-        let verdict = out.paint(tone, &plain(&verdict.to_string()));
-        out.line(format!("  signature: {verdict}"))?;
-    }
-    if let Some(trace) = &alert.trace {
-        out.line(format!("  trace {}", plain(trace)))?;
-    }
-    table(out, "labels", alert.labels.iter().map(|(key, value)| (key, value.clone())))?;
-    table(out, "evidence", alert.evidence.iter().map(|(key, value)| (key, said(value))))?;
-    if let Some(resolved) = resolved {
-        table(out, "evidence when it resolved", resolved.evidence.iter().map(|(key, value)| (key, said(value))))?;
-    }
-    list(out, "caused by", &alert.cause)?;
-    list(out, "what to do", &alert.advice)?;
     if let Some(AlertRecord { alert, .. }) = &incident.about {
         heading(out, "about")?;
         let rule = out.paint(tone(alert), &format!("{} {}", plain(&alert.rule), alert.severity));
@@ -226,6 +214,34 @@ fn tell(out: &mut Out, incident: &IncidentRecord, signature: Option<&Verdict>) -
         heading(out, "verdicts")?;
     }
     others.iter().try_for_each(|verdict| judged(out, "  ", verdict))
+}
+
+/// How it began, what is behind it, and what to do.
+fn finding(out: &mut Out, record: &AlertRecord, signature: Option<&Verdict>) -> Result<(), CliError> {
+    let AlertRecord { opened_ms, resolved_ms, alert, resolved, .. } = record;
+    let rule = out.paint(tone(alert), &format!("{} {}", plain(&alert.rule), alert.severity));
+    out.line(format!("{rule}  {}  {}", plain(&alert.service), plain(&alert.summary)))?;
+    if let Some(rule) = Rule::by_name(&alert.rule) {
+        out.line(format!("  {}", rule.meaning))?;
+    }
+    let ended = resolved_ms.map_or_else(|| "still open".to_owned(), |at| format!("resolved {}", local(at)));
+    out.line(format!("  began {}, {ended}", local(*opened_ms)))?;
+    out.line(format!("  incident {}, alert {}", plain(&alert.incident), plain(&alert.id)))?;
+    if let Some(verdict) = signature {
+        let tone = if verdict.is_good() { Tone::Good } else { Tone::Bad };
+        let verdict = out.paint(tone, &plain(&verdict.to_string()));
+        out.line(format!("  signature: {verdict}"))?;
+    }
+    if let Some(trace) = &alert.trace {
+        out.line(format!("  trace {}", plain(trace)))?;
+    }
+    table(out, "labels", alert.labels.iter().map(|(key, value)| (key, value.clone())))?;
+    table(out, "evidence", alert.evidence.iter().map(|(key, value)| (key, said(value))))?;
+    if let Some(resolved) = resolved {
+        table(out, "evidence when it resolved", resolved.evidence.iter().map(|(key, value)| (key, said(value))))?;
+    }
+    list(out, "caused by", &alert.cause)?;
+    list(out, "what to do", &alert.advice)
 }
 
 /// What it came to.

@@ -4,6 +4,7 @@ use super::args::{ExportArgs, ExportWhat};
 use super::out::Tone;
 use super::{CliError, Context, Finish};
 use crate::export;
+use crate::metrics::Metrics;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ fn print(context: &mut Context, args: &ExportArgs, files: &BTreeMap<String, Stri
         ExportWhat::Dashboards => context.out.pretty(&export::dashboards::documents()),
         ExportWhat::Asyncapi if context.json => context.out.pretty(&export::asyncapi::document()),
         ExportWhat::AlertRules if context.json => context.out.pretty(&export::alert_rules::document(args.runbooks.trim_end_matches('/'))),
+        ExportWhat::Metrics if context.json => context.out.pretty(&Metrics::default().described()),
         ExportWhat::Asyncapi | ExportWhat::AlertRules | ExportWhat::Metrics => {
             files.values().try_for_each(|text| context.out.line(text.trim_end()))
         }

@@ -10,7 +10,7 @@ mod receipt;
 use super::args::{End, KeysArgs, KeysCommand, NewKeyArgs};
 use super::out::{Tone, complain, plain};
 use super::tail::readable::local;
-use super::{CliError, Context, Finish, Out, bus, healthcheck};
+use super::{CliError, Context, Finish, Out, bus, healthcheck, orders};
 use crate::clock::now_ms;
 use crate::keys::ask::{ChangeRecipient, CreateKey, KeyAnswer, RevokeKey, RotateKey, bootstrap};
 use crate::keys::format::KeyText;
@@ -149,8 +149,7 @@ async fn record(context: &Context, action: &str, target: &str, by: &str) -> Resu
 
 /// Whoever sits there.
 fn person() -> String {
-    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    user.map_or_else(|| "local".to_owned(), |user| format!("local:{}", plain(&user)))
+    format!("local:{}", plain(&orders::user()))
 }
 
 fn asked(new: NewKeyArgs, hash: Option<String>) -> CreateKey {

@@ -19,29 +19,28 @@ const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Who gives an order: who was named, or whoever runs this.
-///
-/// # Errors
-/// Nobody knows.
-pub(crate) fn name(who: &Named) -> Result<String, CliError> {
-    let user = || ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    who.by.clone().or_else(user).ok_or_else(|| CliError::new("nobody says so").advise("name yourself with --by"))
+pub(crate) fn name(who: &Named) -> String {
+    who.by.clone().unwrap_or_else(user)
+}
+
+/// Whoever runs this, by the name that the environment has for them; without one, as in a container, by their number.
+pub(crate) fn user() -> String {
+    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 /// An order of this kind, about no service in particular, given now.
-///
-/// # Errors
-/// Nobody says so.
-pub(crate) fn order(action: &str, target: &str, args: Value, who: &Named) -> Result<Order, CliError> {
-    Ok(Order {
+pub(crate) fn order(action: &str, target: &str, args: Value, who: &Named) -> Order {
+    Order {
         service: OWN.to_owned(),
         at_ms: now_ms(),
         action: action.to_owned(),
         target: target.to_owned(),
         args,
-        by: name(who)?,
+        by: name(who),
         reason: who.reason.clone(),
         ..Order::default()
-    })
+    }
 }
 
 /// Puts an order into the audit log, and onto the log; where it stands there.

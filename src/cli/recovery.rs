@@ -26,12 +26,12 @@ pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, C
             list(context, *all).await?;
             return Ok(Finish::Fine);
         }
-        RecoveryCommand::Approve { incident, who } => order(order::APPROVE, incident, who)?,
-        RecoveryCommand::Deny { incident, who } => order(order::DENY, incident, who)?,
-        RecoveryCommand::Pause { scope, who } => order(order::PAUSE, scope, who)?,
-        RecoveryCommand::Resume { scope, who } => order(order::RESUME, scope, who)?,
+        RecoveryCommand::Approve { incident, who } => order(order::APPROVE, incident, who),
+        RecoveryCommand::Deny { incident, who } => order(order::DENY, incident, who),
+        RecoveryCommand::Pause { scope, who } => order(order::PAUSE, scope, who),
+        RecoveryCommand::Resume { scope, who } => order(order::RESUME, scope, who),
         RecoveryCommand::Request { action, target, service, args, who } => {
-            Order { service: service.clone(), args: arguments(args)?, ..order(action, target, who)? }
+            Order { service: service.clone(), args: arguments(args)?, ..order(action, target, who) }
         }
     };
     send(context, order).await?;

@@ -54,6 +54,10 @@ pub async fn run(context: &mut Context, args: ReplayArgs) -> Result<Finish, CliE
         }
     };
     bar.finish_and_clear();
+    // What was said goes to standard output as it stands on the bus; a verification says nothing there but how it went.
+    if args.verify && context.json {
+        context.out.json(&summary)?;
+    }
     context.out.flush()?;
     Ok(finish(&summary, args.check))
 }

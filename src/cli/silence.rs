@@ -21,7 +21,7 @@ pub async fn run(context: &mut Context, args: &SilenceArgs) -> Result<Finish, Cl
         SilenceCommand::List { all } => list(context, *all).await?,
         SilenceCommand::Expire { ids, who } => {
             for id in ids {
-                give(context, silence::EXPIRE, id, Value::Null, who, "is ended").await?;
+                expire(context, id, who).await?;
             }
         }
     }
@@ -34,7 +34,13 @@ pub async fn run(context: &mut Context, args: &SilenceArgs) -> Result<Finish, Cl
 /// No such incident is open, or the order cannot be stored.
 pub async fn acknowledge(context: &mut Context, args: &AcknowledgeArgs) -> Result<Finish, CliError> {
     let incident = explain::find(context, &args.incident).await?;
-    if incident.record.resolved_ms.is_some() {
+    let Some(record) = incident.record else {
+        return Err(CliError::new(format!(
+            "{} is a command that a person ordered: there is no alert to look after",
+            plain(&args.incident)
+        )));
+    };
+    if record.resolved_ms.is_some() {
         return Err(CliError::new(format!("the incident {} is over", plain(&args.incident))));
     }
     let (action, said) = if args.withdraw {
@@ -42,7 +48,7 @@ pub async fn acknowledge(context: &mut Context, args: &AcknowledgeArgs) -> Resul
     } else {
         (silence::ACKNOWLEDGE, "is acknowledged: nobody is reminded of it")
     };
-    give(context, action, &incident.record.alert.incident, Value::Null, &args.who, said).await?;
+    give(context, action, &record.alert.incident, Value::Null, &args.who, said).await?;
     Ok(Finish::Fine)
 }
 
@@ -68,8 +74,27 @@ async fn make(context: &mut Context, create: &CreateSilence) -> Result<(), CliEr
     give(context, silence::CREATE, &id, args, &create.who, "is made").await
 }
 
+/// Ends a silence, if one of that name is in force or to come, as far as that can be asked.
+async fn expire(context: &mut Context, id: &str, who: &Named) -> Result<(), CliError> {
+    let said = match orders::ask(context, "/api/v1/silences").await {
+        Ok(silences) => {
+            let found = silences.as_array().into_iter().flatten().find(|silence| silence["id"] == id);
+            match found.map(|silence| &silence["state"]) {
+                Some(state) if state == "ended" => return Err(CliError::new(format!("the silence {} is over already", plain(id)))),
+                Some(_) => "is ended",
+                None => {
+                    let error = CliError::new(format!("no silence has the id {}", plain(id)));
+                    return Err(error.advise("`homeostat silence list` shows them"));
+                }
+            }
+        }
+        Err(_) => "is to end, if there is one: the gateway does not answer, the order stands on the log",
+    };
+    give(context, silence::EXPIRE, id, Value::Null, who, said).await
+}
+
 async fn give(context: &mut Context, action: &str, target: &str, args: Value, who: &Named, said: &str) -> Result<(), CliError> {
-    let order = orders::order(action, target, args, who)?;
+    let order = orders::order(action, target, args, who);
     // The mind would refuse it too, but nobody would be looking.
     status::check(&order, now_ms()).map_err(|why| CliError::new(format!("{} {}: {}", plain(action), plain(target), plain(&why))))?;
     let position = orders::store(context, order).await?;

@@ -46,6 +46,8 @@ pub enum Origin {
     Variable(String),
     /// A flag of the command line.
     Flag(String),
+    /// Somebody changed it on the running system.
+    RunTime,
 }
 
 impl fmt::Display for Origin {
@@ -56,8 +58,27 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{} (line {line})", path.display()),
             Origin::Variable(name) => write!(f, "the variable {name}"),
             Origin::Flag(flag) => write!(f, "the flag {flag}"),
+            Origin::RunTime => f.write_str("`config set` on the running system"),
         }
     }
+}
+
+/// The settings of a tree that are not the same in another, with their values; a table is taken apart.
+pub(super) fn leaves(tree: &Map<String, Value>, other: &Map<String, Value>) -> Vec<(Vec<String>, Value)> {
+    let mut found = Vec::new();
+    for (key, value) in tree {
+        match (value, other.get(key)) {
+            (value, Some(there)) if value == there => {}
+            (Value::Object(table), Some(Value::Object(there))) => {
+                found.extend(leaves(table, there).into_iter().map(|(mut keys, value)| {
+                    keys.insert(0, key.clone());
+                    (keys, value)
+                }));
+            }
+            (value, _) => found.push((vec![key.clone()], value.clone())),
+        }
+    }
+    found
 }
 
 /// One setting given one value by one source. Tables are taken apart, so the value is never a table with something in it.

@@ -121,9 +121,13 @@ impl Sender {
         for part in bodies.chunks(ALERTS_MAX) {
             for url in &self.config.urls {
                 let answer = self.post.client.post(format!("{}/api/v2/alerts", url.trim_end_matches('/')));
-                let answer = answer.header("content-type", "application/json").body(serde_json::to_vec(part)?).send().await?;
-                if !answer.status().is_success() {
-                    return Err(format!("{url} answered {}", answer.status()).into());
+                let answer = answer.header("content-type", "application/json").body(serde_json::to_vec(part)?).send().await;
+                match answer {
+                    Ok(answer) if answer.status().is_success() => {}
+                    answer => {
+                        self.post.metrics.undelivered("alertmanager");
+                        return Err(format!("{url} answered {}", answer?.status()).into());
+                    }
                 }
             }
             self.post.metrics.delivered("alertmanager", part.len());

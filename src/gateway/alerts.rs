@@ -144,11 +144,13 @@ pub struct IncidentEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
     /// When it began, log time.
-    pub opened_ms: UnixMs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opened_ms: Option<UnixMs>,
     /// When it ended, log time.
     pub resolved_ms: Option<UnixMs>,
-    /// The alert that fired.
-    pub alert: Alert,
+    /// The alert that fired; absent for a command that a person ordered and that has not been judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Alert>,
     /// The alert that resolved.
     pub resolved: Option<Alert>,
     /// Every message about it, oldest first.
@@ -170,9 +172,10 @@ pub struct IncidentEntry {
 impl From<IncidentRecord> for IncidentEntry {
     fn from(incident: IncidentRecord) -> Self {
         let IncidentRecord { record, messages, about, decisions, commands, verdicts } = incident;
-        let AlertRecord { number, opened_ms, resolved_ms, alert, resolved } = record;
-        let number = Some(number);
-        let said = Said::default();
+        let (number, opened_ms) = record.as_ref().map(|record| (record.number, record.opened_ms)).unzip();
+        let resolved_ms = record.as_ref().and_then(|record| record.resolved_ms);
+        let (alert, resolved) = record.map(|record| (record.alert, record.resolved)).unzip();
+        let (resolved, said) = (resolved.flatten(), Said::default());
         IncidentEntry { number, opened_ms, resolved_ms, alert, resolved, messages, about, decisions, commands, verdicts, said }
     }
 }
@@ -183,9 +186,9 @@ impl From<&Alert> for IncidentEntry {
         let ended = alert.state == State::Resolved;
         IncidentEntry {
             number: None,
-            opened_ms: alert.since_ms,
+            opened_ms: Some(alert.since_ms),
             resolved_ms: ended.then_some(alert.at_ms),
-            alert: alert.clone(),
+            alert: Some(alert.clone()),
             resolved: ended.then(|| alert.clone()),
             messages: vec![alert.clone()],
             about: None,
@@ -215,7 +218,8 @@ pub(super) async fn alert(gate: web::Data<Gate>, id: web::Path<String>) -> Answe
             (Source::Mind, IncidentEntry::from(alert))
         }
     };
-    let mark = view.as_ref().and_then(|view| view.marks.get(&entry.alert.incident)).cloned();
+    let incident = entry.alert.as_ref().map(|alert| &alert.incident);
+    let mark = view.as_ref().zip(incident).and_then(|(view, incident)| view.marks.get(incident)).cloned();
     entry.said = mark.map(Said::from).unwrap_or_default();
     Ok(source.answers(&entry))
 }

@@ -72,6 +72,8 @@ pub(super) async fn publish(
     gate.intake_took(&caller, body.bytes.len());
     // Only now: bodies that are slow to come take nobody's place.
     let _turn = gate.intake.clone().try_acquire_owned().map_err(|_| Problem::unavailable("too many requests at once; send it again"))?;
+    // Two equal requests may be two equal happenings, unless their sender says that the second is a retry.
+    let id = gate.ids.of_request("events", &caller, &request, &body.bytes)?;
     let mut receipt = Receipt::default();
     let mut events = read(form, &body.bytes, now_ms(), &mut receipt)?;
     if !caller.may(Scope::CommandsWrite) {
@@ -97,11 +99,6 @@ pub(super) async fn publish(
             indices.push(index);
         }
     }
-    // Two equal requests may be two equal happenings, unless their sender says that the second is a retry.
-    let id = match request.headers().get("idempotency-key") {
-        Some(key) => gate.ids.of("events", key.as_bytes()),
-        None => gate.ids.fresh(),
-    };
     let packed = pack(&gate.state.root, &groups, &id, &context(&request));
     let Packed { messages, oversized } = packed.map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
     receipt.accepted = receipt.accepted.saturating_sub(oversized.len() as u64);

@@ -1,6 +1,7 @@
 //! From events to the log: packed into messages of one kind and service, published, acknowledged.
 
 use super::Gate;
+use super::auth::Caller;
 use super::problem::Problem;
 use crate::otlp::Group;
 use actix_web::HttpRequest;
@@ -8,13 +9,17 @@ use actix_web::http::StatusCode;
 use homeostat_nats::{BusError, Log, Message};
 use homeostat_schemas::batch::MSGPACK;
 use homeostat_schemas::{Event, Root, Subject, TraceContext};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Largest payload of a message, and so of an event. NATS allows 1 MiB with the headers; a message that cannot be used is kept aside
 /// whole, with its own headers and those that say why, and must still fit.
 pub(crate) const MESSAGE_MAX: usize = 512 * 1024;
+/// Keys for idempotency that are remembered.
+const KEYS_MAX: usize = 10_000;
 /// Most events of a message, so that one message is never a long step.
 const EVENTS_MAX: usize = 5_000;
 
@@ -23,11 +28,19 @@ const EVENTS_MAX: usize = 5_000;
 pub(super) struct Ids {
     keys: [RandomState; 2],
     count: AtomicU64,
+    said: Mutex<Said>,
+}
+
+/// What came with the last keys for idempotency: the ids that were made of them, the oldest first, and a digest of each content.
+#[derive(Debug, Default)]
+struct Said {
+    digests: HashMap<String, u128>,
+    order: VecDeque<String>,
 }
 
 impl Default for Ids {
     fn default() -> Self {
-        Ids { keys: [RandomState::new(), RandomState::new()], count: AtomicU64::new(0) }
+        Ids { keys: [RandomState::new(), RandomState::new()], count: AtomicU64::new(0), said: Mutex::default() }
     }
 }
 
@@ -41,6 +54,36 @@ impl Ids {
     /// Another one every time.
     pub(super) fn fresh(&self) -> String {
         self.keyed(self.count.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The one that belongs to a caller's `Idempotency-Key`, if the request has one. What others call theirs is another.
+    pub(super) fn of_key(&self, domain: &str, caller: &Caller, request: &HttpRequest) -> Option<String> {
+        let key = request.headers().get("idempotency-key")?;
+        Some(self.of(domain, &[caller.name().as_bytes(), b"\0", key.as_bytes()].concat()))
+    }
+
+    /// The one for a request with this content: that of an earlier request, when its sender says that it is a retry.
+    ///
+    /// # Errors
+    /// 422: the key came with another content before. As a retry, this one would be dropped unseen.
+    pub(super) fn of_request(&self, domain: &str, caller: &Caller, request: &HttpRequest, content: &[u8]) -> Result<String, Problem> {
+        let Some(id) = self.of_key(domain, caller, request) else { return Ok(self.fresh()) };
+        let digest = xxh3_128(content);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match said.digests.get(&id) {
+            Some(known) if *known == digest => Ok(id),
+            Some(_) => Err(Problem::unprocessable("this Idempotency-Key came with something else before; take a new one")),
+            None => {
+                if said.order.len() >= KEYS_MAX
+                    && let Some(oldest) = said.order.pop_front()
+                {
+                    said.digests.remove(&oldest);
+                }
+                said.order.push_back(id.clone());
+                said.digests.insert(id.clone(), digest);
+                Ok(id)
+            }
+        }
     }
 
     fn keyed(&self, what: impl std::hash::Hash) -> String {

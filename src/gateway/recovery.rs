@@ -149,13 +149,12 @@ pub(super) async fn take(
 /// # Errors
 /// It was not stored.
 pub(super) async fn give(gate: &Gate, caller: &Caller, request: &HttpRequest, order: Order) -> Result<(), Problem> {
+    // Whatever else is the same, a retry comes later.
+    let content = serde_json::to_vec(&Order { at_ms: 0, ..order.clone() }).unwrap_or_default();
+    let id = gate.ids.of_request("orders", caller, request, &content)?;
     record(gate, caller, &order).await?;
     let mut groups = Vec::new();
     group(&mut groups, Event::from(order));
-    let id = match request.headers().get("idempotency-key") {
-        Some(key) => gate.ids.of("orders", key.as_bytes()),
-        None => gate.ids.fresh(),
-    };
     let packed = pack(&gate.state.root, &groups, &id, &context(request));
     let packed = packed.map_err(|_| Problem::bad_request("it cannot be written as MessagePack"))?;
     store(gate, packed.messages).await

@@ -109,11 +109,7 @@ pub(super) async fn list(gate: web::Data<Gate>, request: HttpRequest) -> Answer 
 /// `POST /api/v1/silences`
 pub(super) async fn create(gate: web::Data<Gate>, caller: Caller, request: HttpRequest, payload: web::Payload) -> Answer {
     let asked: SilenceRequest = body::json(&gate, &request, payload, WORD).await?;
-    let id = match (asked.id, request.headers().get("idempotency-key")) {
-        (Some(id), _) => id,
-        (None, Some(key)) => gate.ids.of("silences", key.as_bytes()),
-        (None, None) => gate.ids.fresh(),
-    };
+    let id = asked.id.or_else(|| gate.ids.of_key("silences", &caller, &request)).unwrap_or_else(|| gate.ids.fresh());
     let SilenceRequest { matchers, starts_ms, ends_ms, duration_ms, window, .. } = asked;
     let args = SilenceArgs { matchers, starts_ms, ends_ms, duration_ms, window };
     let args = serde_json::to_value(args).map_err(|_| Problem::bad_request("it cannot be written as JSON"))?;
@@ -161,9 +157,11 @@ pub(super) async fn acknowledge(
         Some(_) => return Err(over()),
         // History knows its earlier messages, and where the actor runs elsewhere, the last one too.
         None => match gate.state.store.alert(&id).await {
-            Ok(Some(record)) if record.record.resolved_ms.is_some() => return Err(over()),
-            Ok(Some(record)) => record.record.alert.incident,
-            Ok(None) => return Err(unknown()),
+            Ok(found) => match found.and_then(|found| found.record) {
+                Some(record) if record.resolved_ms.is_some() => return Err(over()),
+                Some(record) => record.alert.incident,
+                None => return Err(unknown()),
+            },
             Err(error) => return Err(database(&error)),
         },
     };

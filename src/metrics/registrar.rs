@@ -1,6 +1,7 @@
 //! Metrics are registered with everything that is said about them, and the page about them is made of that.
 
 use prometheus_client::registry::{Metric, Registry, Unit};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use std::fmt::Write as _;
 pub const PAGE: &str = "metrics.md";
 
 /// What is known of a metric.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Described {
     /// Its name as Prometheus knows it; a histogram has `_bucket`, `_sum` and `_count` behind it.
     pub name: String,

@@ -9,6 +9,7 @@ use crate::roster::{ActorSettings, SettingsError};
 use homeostat_actors::core::Output;
 use homeostat_nats::{BusError, Log, Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::{Delivery, Event, Position, Root, UnixMs};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, BufWriter, Seek as _, Write};
 
@@ -67,7 +68,7 @@ pub struct Request {
 }
 
 /// How a replay went.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Summary {
     /// Messages or events taken.
     pub messages: u64,

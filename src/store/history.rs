@@ -112,9 +112,9 @@ pub struct OutcomeRecord {
 /// All that is known of one incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRecord {
-    /// How it began and ended.
+    /// How it began and ended; nothing for a command that a person ordered and that has not been judged: no alert is about it.
     #[serde(flatten)]
-    pub record: AlertRecord,
+    pub record: Option<AlertRecord>,
     /// Every message about it, oldest first.
     pub messages: Vec<Alert>,
     /// For a verdict: the incident that it is about. What follows is then about that one.
@@ -147,8 +147,9 @@ const ALERT: &str = "SELECT i.number, i.opened_ms, i.resolved_ms, f.body, r.body
      WHERE i.incident = $1 OR i.incident IN (SELECT incident FROM alert WHERE id = $1) \
      OR i.incident IN (SELECT incident FROM command WHERE id = $1) ORDER BY i.number DESC LIMIT 1";
 // Of a command that a person ordered there is no alert but its verdict.
-const ORDERED: &str =
-    "SELECT v.alert FROM verdict v JOIN command c ON c.incident = v.incident WHERE c.id = $1 ORDER BY v.at_ms DESC LIMIT 1";
+const ORDERED: &str = "SELECT v.alert FROM verdict v JOIN command c ON c.incident = v.incident WHERE c.id = $1 OR c.incident = $1 ORDER BY v.at_ms DESC LIMIT 1";
+// Nor is there one before it is judged.
+const WITHOUT_ALERT: &str = "SELECT incident FROM command WHERE id = $1 OR incident = $1 LIMIT 1";
 const VERDICTS: &str =
     "SELECT a.id, a.body FROM verdict v JOIN alert a ON a.id = v.alert WHERE v.incident = $1 ORDER BY v.at_ms, a.position LIMIT $2";
 const VERDICT: &str =
@@ -203,7 +204,10 @@ impl Store {
                         row = sqlx::query_as(ALERT).bind(verdict).fetch_optional(&mut *connection).await?;
                     }
                 }
-                let Some(record) = row.map(alert_record).transpose()? else { return Ok(None) };
+                let Some(record) = row.map(alert_record).transpose()? else {
+                    let story: Option<String> = sqlx::query_scalar(WITHOUT_ALERT).bind(&id).fetch_optional(&mut *connection).await?;
+                    return Ok(story.map(|story| (None, Vec::new(), story, None, Vec::new())));
+                };
                 let messages = alerts_of(
                     sqlx::query_as(MESSAGES).bind(column(&record.alert.incident)).bind(MESSAGES_MAX).fetch_all(&mut *connection).await?,
                 )?;
@@ -216,7 +220,7 @@ impl Store {
                 let about = about.map(alert_record).transpose()?;
                 let verdicts =
                     alerts_of(sqlx::query_as(VERDICTS).bind(column(&story)).bind(MESSAGES_MAX).fetch_all(&mut *connection).await?)?;
-                Ok(Some((record, messages, story, about, verdicts)))
+                Ok(Some((Some(record), messages, story, about, verdicts)))
             })
         });
         let Some((record, messages, story, about, verdicts)) = found.await? else { return Ok(None) };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// Nobody says so, or there is no bus.
 pub(super) async fn accept(context: &mut Context, who: &Named) -> Result<(), CliError> {
-    let order = orders::order(ACCEPT_CLOCK, "clock", Value::Null, who)?;
+    let order = orders::order(ACCEPT_CLOCK, "clock", Value::Null, who);
     let position = orders::store(context, order).await?;
     if context.json {
         return context.out.json(&json!({ "action": ACCEPT_CLOCK, "position": position }));
