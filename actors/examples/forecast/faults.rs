@@ -6,7 +6,8 @@
 
 use super::chance::Chance;
 use super::cpu;
-use homeostat_actors::forecast::{anomalies, threshold};
+use super::oracle::{Oracle, Truth};
+use homeostat_actors::forecast::{anomalies, quiet, threshold};
 
 const SERIES: u64 = 100;
 const DAY: u64 = 86_400_000;
@@ -21,10 +22,12 @@ pub(crate) fn run(seed: u64) {
             let from = day * if day == 288 { 8 } else { 21 };
             let (mut hit, mut all) = ([0_u32; 2], [0_u32; 2]);
             let (mut wrong, mut months, mut delays) = (0_u32, 0.0, Vec::new());
+            let mut best = Best::of(kind, step);
             for number in 0..SERIES {
                 let mut chance = Chance::new(seed * 1_000_003 + number * 7_919 + day as u64);
-                let (mut series, noise, heavy) = make(&mut chance, n, day);
-                let fault = put(kind, &mut chance, &mut series, noise, day, from);
+                let (mut series, truth) = make(&mut chance, n, day);
+                let heavy = truth.heavy;
+                let fault = put(kind, &mut chance, &mut series, truth.noise, day, from);
                 let seen = anomalies(&series, None, Some(step), threshold(Some(step), 1.0));
                 values += n;
                 months += (n - from) as f64 * step as f64 / (30 * DAY) as f64;
@@ -46,9 +49,9 @@ pub(crate) fn run(seed: u64) {
                     all[usize::from(heavy)] += 1;
                     hit[usize::from(heavy)] += u32::from(found);
                 }
+                best.look(&series, &truth, fault, from, step);
             }
             delays.sort_unstable();
-            let share = |hit: u32, all: u32| if all == 0 { "-".to_owned() } else { format!("{:.3}", f64::from(hit) / f64::from(all)) };
             println!(
                 "{kind:<10} {name:<6} {:>7} {:>14} {:>13} {:>20.3} {:>13}",
                 share(hit[0] + hit[1], all[0] + all[1]),
@@ -57,26 +60,72 @@ pub(crate) fn run(seed: u64) {
                 f64::from(wrong) / months,
                 delays.get(delays.len() / 2).map_or("-".to_owned(), ToString::to_string)
             );
+            best.print(months);
         }
     }
     println!("processor time a value, fits included: {:.2} µs", 1e6 * (cpu() - began) / values as f64);
 }
 
-fn make(chance: &mut Chance, n: usize, day: usize) -> (Vec<f64>, f64, bool) {
+/// What an oracle finds in the same series, where there is one for the fault.
+struct Best {
+    oracles: Vec<Oracle>,
+    hit: [u32; 2],
+    all: [u32; 2],
+    wrong: u32,
+}
+
+impl Best {
+    fn of(kind: &str, step: u64) -> Best {
+        let values = usize::try_from(30 * DAY / step).unwrap();
+        let kinds = KEPT.into_iter().flat_map(|kept| [(kept, false), (kept, true)]);
+        let oracles =
+            if kind == "spike" { kinds.map(|(kept, heavy)| Oracle::of_spikes(kept, heavy, values)).collect() } else { Vec::new() };
+        Best { oracles, hit: [0; 2], all: [0; 2], wrong: 0 }
+    }
+
+    fn look(&mut self, series: &[f64], truth: &Truth, fault: Option<(usize, usize, usize)>, from: usize, step: u64) {
+        let Some((oracle, (at, until, over))) = self.oracles.iter().find(|oracle| oracle.knows(truth)).zip(fault) else { return };
+        let alarms = oracle.alarms(series, truth, from, quiet(Some(step)));
+        let inside = |range: std::ops::RangeInclusive<usize>| alarms.iter().filter(|alarm| range.contains(alarm)).count();
+        self.all[usize::from(truth.heavy)] += 1;
+        self.hit[usize::from(truth.heavy)] += u32::from(inside(at.saturating_sub(2)..=until) > 0);
+        self.wrong += u32::try_from(alarms.len() - inside(at.saturating_sub(2)..=over)).unwrap();
+    }
+
+    fn print(&self, months: f64) {
+        if !self.oracles.is_empty() {
+            let [normal, heavy] = [0, 1].map(|k| share(self.hit[k], self.all[k]));
+            let whole = share(self.hit[0] + self.hit[1], self.all[0] + self.all[1]);
+            println!("{:<17} {whole:>7} {normal:>14} {heavy:>13} {:>20.3}", "  oracle", f64::from(self.wrong) / months);
+        }
+    }
+}
+
+fn share(hit: u32, all: u32) -> String {
+    if all == 0 { "-".to_owned() } else { format!("{:.3}", f64::from(hit) / f64::from(all)) }
+}
+
+/// How much of the noise is kept from value to value.
+const KEPT: [f64; 4] = [0.0, 0.3, 0.6, 0.9];
+
+fn make(chance: &mut Chance, n: usize, day: usize) -> (Vec<f64>, Truth) {
     let level = 10_f64.powf(4.0 * chance.unit());
     let wave = level * (0.1 + 0.4 * chance.unit());
     let noise = level * (0.01 + 0.05 * chance.unit());
-    let kept: f64 = [0.0, 0.3, 0.6, 0.9][(4.0 * chance.unit()) as usize];
+    let kept = KEPT[(4.0 * chance.unit()) as usize];
     let (heavy, week, phase) = (chance.unit() < 0.3, chance.unit() < 0.5, chance.unit());
     let fresh = (1.0 - kept * kept).sqrt();
     let mut error = 0.0;
-    let values = (0..n).map(|t| {
+    let (mut series, mut means) = (Vec::with_capacity(n), Vec::with_capacity(n));
+    for t in 0..n {
         error = kept * error + fresh * if heavy { chance.heavy() } else { chance.normal() };
         let turn = std::f64::consts::TAU * (t as f64 / day as f64 + phase);
         let weekend = if week && t / day % 7 >= 5 { 0.6 } else { 1.0 };
-        level + wave * weekend * (turn.sin() + 0.3 * (2.0 * turn).sin()) + noise * error
-    });
-    (values.collect(), noise, heavy)
+        let mean = level + wave * weekend * (turn.sin() + 0.3 * (2.0 * turn).sin());
+        series.push(mean + noise * error);
+        means.push(mean);
+    }
+    (series, Truth { means, noise, kept, heavy })
 }
 
 /// Where a fault begins, until when it counts as found, and until when nothing is called false; all in steps.

@@ -1,6 +1,7 @@
 //! A whole series through the watch: what `homeostat anomalies` prints, and what studies measure.
 
-use super::watch::{Incident, Turn, Watch, WatchModel};
+use super::watch::{Incident, Turn, Watch};
+use super::watch_model::WatchModel;
 use homeostat_schemas::Ms;
 
 /// Thirty days, the month of budgets.

@@ -5,7 +5,7 @@
 
 use super::exhaustion::{Exhaustion, exhaustion};
 use super::portfolio::{Wish, forecast};
-use super::watch::WatchModel;
+use super::watch_model::WatchModel;
 use homeostat_schemas::Ms;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

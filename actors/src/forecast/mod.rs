@@ -3,7 +3,7 @@
 //! | part | file |
 //! |---|---|
 //! | forecasts: members, backtest, intervals | `portfolio.rs`, `member.rs` and one file a model, `interval.rs`, `period.rs`, `fill.rs` |
-//! | anomalies: one series under watch | `watch.rs`, `tail.rs`, `rls.rs` |
+//! | anomalies: one series under watch | `watch.rs`, `watch_model.rs`, `tail.rs`, `rls.rs` |
 //! | limits: when one is reached | `exhaustion.rs` |
 //! | from a file | `series.rs`, `anomalies.rs` |
 //! | the mind: from events to series, alerts, asks | this file, `derive.rs`, `tracked.rs`, `fit.rs`, `view.rs` |
@@ -43,6 +43,7 @@ mod theta;
 mod tracked;
 mod view;
 mod watch;
+mod watch_model;
 
 pub use anomalies::{Anomalies, MONTH_MS, anomalies, quiet, threshold};
 pub use config::ForecastConfig;
@@ -52,7 +53,8 @@ pub use member::{Member, alone};
 pub use portfolio::{Ahead, HISTORY_MAX, HORIZON_MAX, KNOWN_MIN, NoOutlook, Outlook, PERIOD_MAX, Trial, Wish, forecast};
 pub use series::{CELLS_MAX, Series};
 pub use view::{ExhaustionView, ForecastView, PointView, SeriesView};
-pub use watch::{Incident, Sight, Turn, Watch, WatchModel};
+pub use watch::{Incident, Sight, Turn, Watch};
+pub use watch_model::WatchModel;
 
 use crate::core::{Core, Cx, Input, Interest, clip};
 use crate::incidents::{Finding, Incidents};

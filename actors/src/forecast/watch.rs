@@ -3,9 +3,11 @@
 //! 1. The autoregression says what comes next; the error is measured in units of the recent errors.
 //! 2. Its conformal p-value becomes an e-value, `∫ κ p^(κ−1) dκ` (Vovk and Wang 2021), which is at most 1 on average while
 //!    nothing happens.
-//! 3. The e-CUSUM `S ← max(0, S + ln e)` crosses `ln A` no more often than once in `A` values on average while p-values are valid
-//!    (an e-detector; Shin, Ramdas and Rinaldo 2023). `A` is the budget of false alarms.
-//! 4. Crossing begins an incident, which ends when nothing unusual was seen for a while: one alarm, however long. A series that
+//! 3. One alarm in `A` values is the budget of false alarms, and is shared out in halves (a combined Shewhart and CUSUM chart; Lucas 1982):
+//!    - a value by itself, whose p-value is at most `1 / 2A`;
+//!    - evidence that gathers: the e-CUSUM `S ← max(0, S + ln e)`, at a height that it reaches once in `2A` even p-values (an e-detector;
+//!      Shin, Ramdas and Rinaldo 2023; but by its mean run length and not by the bound, which is twenty times as strict).
+//! 4. Either begins an incident, which ends when nothing unusual was seen for a while: one alarm, however long. A series that
 //!    had incidents of late must show more for the next.
 //!
 //! Nothing unusual gets into what is expected next: errors are drawn in before they enter the history, so that a spike does not
@@ -16,89 +18,36 @@
 //! - W-2 No value, however wild, makes an expectation that is not a number.
 
 use super::fill::fill;
-use super::period;
 use super::rls::Rls;
-use super::sar::{Sar, Width};
-use super::scale::Scale;
 use super::tail::Tail;
+use super::watch_model::WatchModel;
 use serde::{Deserialize, Serialize};
 
 /// Values before the first model.
-const FIRST_FIT: usize = 48;
+pub(super) const FIRST_FIT: usize = 48;
 /// An error enters the history as at most this many times the usual.
-const DRAWN_IN: f64 = 4.0;
+pub(super) const DRAWN_IN: f64 = 4.0;
 /// How fast the usual error follows.
-const USUAL_RATE: f64 = 0.02;
+const USUAL_RATE: f64 = 0.01;
 /// An error with a smaller p-value is unusual: it keeps an incident open.
 const UNUSUAL: f64 = 0.01;
 /// So many unusual errors to one side, one after the other but for a few, are a new level.
 const NEW_LEVEL: u32 = 24;
 /// The evidence with which an incident is taken to have begun.
 const ONSET: f64 = 3.0;
+/// The e-CUSUM of even p-values reaches a height h once in at least so many times e^h values, for every h from [`HEIGHT_MIN`] on (counted
+/// over 10⁸ draws: 19.0 times at 2, 22.5 at 3, 28.1 at 5; `alarms_on_even_p_values_keep_to_the_budget` counts again).
+const RUN_LENGTH: f64 = 19.0;
+/// Less evidence is none.
+const HEIGHT_MIN: f64 = 2.0;
 /// By how much every incident of late raises what the next one must show.
-const AGAIN: f64 = 0.15;
+const AGAIN: f64 = 0.3;
 /// After so many quiet times an incident counts half: a week, when the quiet time is half a day.
 const FADE: f64 = 14.0;
 /// A longer gap widens no further.
 const GAP_MAX: u32 = 100;
 /// Values between two fits, once the history is long.
 const REFIT: u64 = 2_016;
-/// Penalty of the fit.
-const RIDGE: f64 = 1e-2;
-
-/// The model of a watch, as a fit makes it: plain numbers that can go through the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WatchModel {
-    /// Are values looked at in logarithms?
-    pub log: bool,
-    /// What is subtracted.
-    pub centre: f64,
-    /// What is divided by.
-    pub spread: f64,
-    /// Periods, in steps.
-    pub periods: Vec<usize>,
-    /// Lags, in steps, ascending.
-    pub lags: Vec<usize>,
-    /// The level and one coefficient a lag.
-    pub beta: Vec<f64>,
-    /// Inverse of the normal equations, by rows.
-    pub inverse: Vec<f64>,
-}
-
-impl WatchModel {
-    /// Fits the model of a watch; `values` may miss some. `periods` are found when nothing is said. `None` when too little is
-    /// known.
-    #[must_use]
-    pub fn fit(values: &[f64], periods: Option<&[usize]>, step_ms: Option<u64>) -> Option<WatchModel> {
-        let known: Vec<bool> = values.iter().map(|v| v.is_finite()).collect();
-        if known.iter().filter(|known| **known).count() < FIRST_FIT / 2 {
-            return None;
-        }
-        let mut periods: Vec<usize> = match periods {
-            Some(given) => given.to_vec(),
-            None => period::detect(&fill(values, &[])?, step_ms),
-        };
-        periods.retain(|m| *m >= 2 && values.len() >= 2 * *m);
-        periods.sort_unstable();
-        periods.dedup();
-        periods.truncate(2);
-        let full = fill(values, &periods)?;
-        let scale = Scale::of(&full, false);
-        let inside = scale.all_inside(&full);
-        let (sar, inverse) = {
-            let (first, _) = Sar::fit_with_inverse(&inside, &known, &periods, Width::Narrow, RIDGE)?;
-            Sar::fit_with_inverse(&drawn_in(&first, &inside), &known, &periods, Width::Narrow, RIDGE)?
-        };
-        let (centre, spread) = scale.parts();
-        Some(WatchModel { log: false, centre, spread, periods, lags: sar.lags, beta: sar.beta, inverse })
-    }
-
-    /// Is it one that a watch can use?
-    fn sound(&self) -> bool {
-        let ascending = self.lags.windows(2).all(|pair| pair[0] < pair[1]);
-        self.centre.is_finite() && self.spread.is_finite() && self.spread > 0.0 && self.lags.first() >= Some(&1) && ascending
-    }
-}
 
 /// What a watch says of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -226,7 +175,8 @@ impl Watch {
         // The history in the eyes of this model: what its usual error is, and what is to be drawn in.
         let mut x = vec![0.0; learning.rls.beta.len()];
         let mut sizes = Vec::with_capacity(full.len() - reach);
-        let usual = learning.usual(&full);
+        let floor = 0.4 * learning.usual(&full);
+        let mut usual = floor / 0.4;
         self.clean = full;
         for t in reach..self.clean.len() {
             let inside = learning.expect(&self.clean[..t], &mut x);
@@ -234,7 +184,9 @@ impl Watch {
                 let miss = learning.inside(self.raw[t]) - inside;
                 sizes.push(miss.abs() / usual);
                 let bound = DRAWN_IN * usual;
-                self.clean[t] = learning.outside(inside + miss.clamp(-bound, bound));
+                let drawn = miss.clamp(-bound, bound);
+                usual = follow(usual, drawn, floor);
+                self.clean[t] = learning.outside(inside + drawn);
             } else {
                 self.clean[t] = learning.outside(inside);
             }
@@ -245,9 +197,10 @@ impl Watch {
             return;
         }
         self.usual = usual;
-        self.floor = 0.4 * usual;
-        self.tail = Tail::default();
-        sizes[sizes.len().saturating_sub(super::tail::KEPT)..].iter().for_each(|size| self.tail.push(*size));
+        self.floor = floor;
+        let before = std::mem::take(&mut self.tail);
+        let same = self.model.as_ref().is_some_and(|model| model.lags == learning.lags);
+        self.tail = Tail::of(&sizes, same.then_some(before));
         self.model = Some(learning);
     }
 
@@ -280,9 +233,8 @@ impl Watch {
                     if self.incident.is_none() {
                         model.rls.learn(&x, drawn);
                     }
-                    self.tail.push(size);
-                    self.usual += USUAL_RATE * (drawn.abs().min(2.5 * self.usual) - self.usual);
-                    self.usual = self.usual.max(self.floor);
+                    self.tail.push(size, self.incident.is_none());
+                    self.usual = follow(self.usual, drawn, self.floor);
                     let kept = model.outside(inside + drawn);
                     self.side(sight.p, miss);
                     kept
@@ -303,7 +255,7 @@ impl Watch {
     }
 
     /// Evidence, and what follows from it.
-    fn weigh(&mut self, place: u64, p: f64, value: f64, expected: f64, threshold: f64, quiet: usize) -> Turn {
+    pub(super) fn weigh(&mut self, place: u64, p: f64, value: f64, expected: f64, threshold: f64, quiet: usize) -> Turn {
         if let Some(incident) = &mut self.incident {
             if p < UNUSUAL {
                 incident.end = place;
@@ -325,8 +277,15 @@ impl Watch {
             self.began = place;
         }
         self.evidence = (self.evidence + e_value(p).ln()).max(0.0);
-        if self.evidence < threshold * (1.0 + AGAIN * self.lately) {
+        // What the next one must show; two ways to show it, half of the budget for each.
+        let half = threshold * (1.0 + AGAIN * self.lately) + std::f64::consts::LN_2;
+        let alone = -p.ln() >= half;
+        if self.evidence < (half - RUN_LENGTH.ln()).max(HEIGHT_MIN) && !alone {
             return Turn::None;
+        }
+        if alone {
+            // A value that shows an incident by itself is where it begins.
+            self.began = place;
         }
         self.lately += 1.0;
         self.incident = Some(Incident { start: self.began, end: place, p, value, expected });
@@ -426,21 +385,9 @@ impl Learning {
     }
 }
 
-/// The values, those drawn in that are far from what a first fit expects.
-fn drawn_in(sar: &Sar, values: &[f64]) -> Vec<f64> {
-    let reach = sar.reach();
-    let misses: Vec<f64> = (reach..values.len()).map(|t| values[t] - sar.next(&values[..t])).collect();
-    let mut sizes: Vec<f64> = misses.iter().map(|miss| miss.abs()).collect();
-    sizes.sort_unstable_by(f64::total_cmp);
-    let mean = sizes.iter().sum::<f64>() / sizes.len().max(1) as f64;
-    let bound = DRAWN_IN * (2.0 * sizes.get(sizes.len() / 2).copied().unwrap_or_default()).max(0.25 * mean);
-    let mut drawn = values.to_vec();
-    if bound > 0.0 {
-        for (v, miss) in drawn[reach..].iter_mut().zip(misses) {
-            *v -= miss - miss.clamp(-bound, bound);
-        }
-    }
-    drawn
+/// The usual error after one more.
+fn follow(usual: f64, drawn: f64, floor: f64) -> f64 {
+    (usual + USUAL_RATE * (drawn.abs().min(2.5 * usual) - usual)).max(floor)
 }
 
 /// `∫₀¹ κ p^(κ−1) dκ`: at most 1 on average for a p-value.

@@ -1,7 +1,7 @@
 //! The watch: what is an incident, and what is not.
 
 use super::outlook::{chance, normal};
-use crate::forecast::{Anomalies, Watch, anomalies, threshold};
+use crate::forecast::{Anomalies, Turn, Watch, anomalies, threshold};
 use proptest::prelude::*;
 
 const HOUR: u64 = 3_600_000;
@@ -35,6 +35,31 @@ fn a_spike_is_one_incident_and_echoes_nowhere() {
     assert_eq!((found[0].start, found[0].end, found[0].value), (1_000, 1_000, values[1_000]));
     assert!((found[0].expected - (values[1_000] - 30.0)).abs() < 10.0 && found[0].p < 1e-5, "{:?}", found[0]);
     assert!(seen.p[1_024].unwrap() > 1e-4);
+}
+
+#[test]
+fn alarms_on_even_p_values_keep_to_the_budget() {
+    for (seed, distance) in [(1, 720.0_f64), (2, 2_000.0), (3, 8_640.0)] {
+        let (mut watch, mut draw, mut alarms) = (Watch::default(), chance(seed), 0_u32);
+        for place in 0..1_000_000 {
+            if watch.weigh(place, draw().max(1e-15), 0.0, 0.0, distance.ln(), 12) == Turn::Began {
+                // Anew: what the last one asks of the next is another matter.
+                (watch, alarms) = (Watch::default(), alarms + 1);
+            }
+        }
+        let share = f64::from(alarms) * distance / 1e6;
+        assert!((0.5..=1.05).contains(&share), "{alarms} alarms at one in {distance}: {share} of the budget");
+    }
+}
+
+#[test]
+fn a_value_that_shows_an_incident_by_itself_is_where_it_begins() {
+    let mut watch = Watch::default();
+    for place in 0..3 {
+        assert_eq!(watch.weigh(place, 0.01, 0.0, 0.0, 9.0, 12), Turn::None);
+    }
+    assert_eq!(watch.weigh(3, 1e-9, 7.0, 0.0, 9.0, 12), Turn::Began);
+    assert_eq!(watch.incident().map(|incident| (incident.start, incident.value)), Some((3, 7.0)));
 }
 
 #[test]
