@@ -1,7 +1,7 @@
 //! What the forecast models are worth, measured on data and on faults whose truth is known.
 //!
 //! ```sh
-//! cargo run --release -p homeostat-actors --example forecast -- DATA [hourly] [daily] [nab] [faults SEED] [exhaustion SEED] [cost]
+//! cargo run --release -p homeostat-actors --example forecast -- DATA [hourly] [daily] [nab] [faults SEED] [steps SEED] [exhaustion SEED] [cost]
 //! ```
 //!
 //! DATA is a folder with `m4_hourly/` and `nab/` as `docs/measured.md` describes it; without names of studies all are run. What
@@ -21,6 +21,7 @@ mod faults;
 mod m4;
 mod nab;
 mod oracle;
+mod steps;
 
 use std::path::Path;
 
@@ -30,7 +31,7 @@ fn main() {
     let data = Path::new(&data);
     let mut rest: Vec<String> = arguments.collect();
     if rest.is_empty() {
-        rest = ["hourly", "daily", "nab", "faults", "2", "exhaustion", "2", "cost"].map(str::to_owned).to_vec();
+        rest = ["hourly", "daily", "nab", "faults", "2", "steps", "2", "exhaustion", "2", "cost"].map(str::to_owned).to_vec();
     }
     let mut rest = rest.into_iter().peekable();
     while let Some(study) = rest.next() {
@@ -40,6 +41,7 @@ fn main() {
             "daily" => m4::daily(data),
             "nab" => nab::run(data),
             "faults" => faults::run(seed()),
+            "steps" => steps::run(seed()),
             "exhaustion" => exhaust::run(seed()),
             "cost" => m4::cost(data),
             other => println!("no study is called {other}"),

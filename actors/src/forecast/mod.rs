@@ -2,7 +2,7 @@
 //!
 //! | part | file |
 //! |---|---|
-//! | forecasts: members, backtest, intervals | `portfolio.rs`, `member.rs` and one file a model, `interval.rs`, `period.rs`, `fill.rs` |
+//! | forecasts: members, backtest, intervals | `portfolio.rs`, `member.rs` and one file a model, `interval.rs`, `period.rs`, `fill.rs`, `outliers.rs`, `levels.rs` |
 //! | anomalies: one series under watch | `watch.rs`, `watch_model.rs`, `tail.rs`, `rls.rs` |
 //! | limits: when one is reached | `exhaustion.rs` |
 //! | from a file | `series.rs`, `anomalies.rs` |
@@ -27,6 +27,7 @@ mod fill;
 mod fit;
 mod fourier;
 mod interval;
+mod levels;
 mod linear;
 mod member;
 mod mstl;

@@ -1,5 +1,6 @@
 //! The portfolio: several ways to forecast, held against the end of the history, and those that prove themselves combined.
 //!
+//! 0. Outliers are left out (`outliers.rs`), and what was before a step is moved to the level of the end (`levels.rs`).
 //! 1. The last part of the history is set aside. Every member is fitted to what is before it, and forecasts from many places
 //!    within it (a rolling origin, parameters held fixed; Tashman 2000).
 //! 2. The transform (logarithms or not) is the one in which the autoregression did better.
@@ -10,6 +11,7 @@
 
 use super::fill::fill;
 use super::interval::Spread;
+use super::levels::levelled;
 use super::member::{Fitted, History, Member};
 use super::outliers::outliers;
 use super::period;
@@ -139,9 +141,14 @@ fn within_range(values: &[f64], wish: &Wish) -> Result<Outlook, NoOutlook> {
     if count < KNOWN_MIN {
         return Err(insufficient);
     }
-    let periods = periods(values, wish).ok_or(insufficient.clone())?;
+    let mut periods = periods(values, wish).ok_or(insufficient.clone())?;
     // An outlier is what a gap is: nothing is learnt from it, and nothing is measured by it.
     let kept = without_outliers(values, periods.first().copied());
+    let (kept, steps) = levelled(&kept, &periods);
+    if !steps.is_empty() && wish.periods.is_none() {
+        // A step hides the week.
+        periods = self::periods(&kept, wish).filter(|found| !found.is_empty()).unwrap_or(periods);
+    }
     let known: Vec<bool> = kept.iter().map(|v| v.is_finite()).collect();
     let full = fill(&kept, &periods).ok_or(insufficient.clone())?;
     let history = History { values: &full, known: &known, periods: &periods };

@@ -99,6 +99,23 @@ fn gaps_and_one_spike_leave_the_rest_in_place() {
 }
 
 #[test]
+fn after_a_new_level_the_season_goes_on_from_there() {
+    for back in [24, 48, 72] {
+        for (factor, by) in [(2.0, 0.0), (0.5, 0.0), (1.3, 0.0), (1.0, 40.0), (1.0, -40.0)] {
+            let mut values = daily(24 * 28 + 48, 100.0, 20.0, 2.0);
+            values[24 * 28 - back..].iter_mut().for_each(|v| *v = *v * factor + by);
+            let (past, truth) = values.split_at(24 * 28);
+            let outlook = forecast(past, &Wish { step_ms: Some(3_600_000), ..wish(48) }).unwrap();
+            sound(&outlook, 48);
+            let off = |means: &mut dyn Iterator<Item = f64>| means.zip(truth).map(|(mean, v)| (mean - v).abs()).sum::<f64>() / 48.0;
+            let ours = off(&mut outlook.steps.iter().map(|step| step.mean));
+            let naive = off(&mut (0..48).map(|k| past[past.len() - 24 + k % 24]));
+            assert!(ours <= naive, "{back} hours after times {factor} and {by}: {ours}, seasonal naive {naive}, {}", outlook.model());
+        }
+    }
+}
+
+#[test]
 fn too_little_is_said_to_be_too_little() {
     for n in 0..8 {
         assert!(forecast(&vec![1.0; n], &wish(3)).is_err(), "{n}");
