@@ -41,6 +41,7 @@ mod params;
 mod shape;
 mod summary;
 mod symbols;
+mod templates;
 mod verb;
 mod words;
 
@@ -50,4 +51,5 @@ pub use normaliser::{Normalised, Normaliser};
 pub use params::hash_parameters;
 pub use shape::Shape;
 pub use summary::{SUMMARY_MAX, summary, tables};
+pub use templates::Templates;
 pub use verb::Verb;

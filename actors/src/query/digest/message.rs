@@ -11,7 +11,7 @@
 use super::seam::Seam;
 use super::{Digest, Execution};
 use homeostat_schemas::UnixMs;
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 /// What begins a message in a text log, two blanks after it.
 const SEVERITIES: [(&[u8], Severity); 18] = [
@@ -115,16 +115,30 @@ fn statement(text: &str) -> Option<&str> {
 
 /// `12.345 ms` as microseconds, and what follows.
 fn duration(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(" ms")?;
-    let number = text.get(..end)?;
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let mut took_us = whole.parse::<u64>().ok()?.checked_mul(1_000)?;
-    let mut unit = 100;
-    for digit in part.bytes() {
-        took_us = took_us.checked_add(u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?) * unit)?;
+    let end = memchr(b' ', text.as_bytes())?;
+    let rest = text.get(end..)?.strip_prefix(" ms")?;
+    Some((fixed(text.as_bytes().get(..end)?, 1_000)?, rest))
+}
+
+/// A number of digits.
+pub(super) fn whole(text: &[u8]) -> Option<u64> {
+    let (&first, rest) = text.split_first()?;
+    rest.iter().try_fold(digit(first)?, |sum, byte| sum.checked_mul(10)?.checked_add(digit(*byte)?))
+}
+
+/// A number of digits, perhaps with a fraction, in parts of which `unit` make a whole; smaller ones are cut off.
+pub(super) fn fixed(text: &[u8], mut unit: u64) -> Option<u64> {
+    let dot = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
+    let mut sum = whole(text.get(..dot)?)?.checked_mul(unit)?;
+    for byte in text.get(dot + 1..).unwrap_or_default() {
         unit /= 10;
+        sum = sum.checked_add(digit(*byte)? * unit)?;
     }
-    Some((took_us, text.get(end + 3..)?))
+    Some(sum)
+}
+
+fn digit(byte: u8) -> Option<u64> {
+    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
 }
 
 /// A time as PostgreSQL writes it: `2026-11-25 16:00:18.123 UTC`, `…+02`, or seconds since 1970 (`%n`); 0 when it is none. The name of a time zone is
@@ -137,8 +151,8 @@ pub(super) fn time(text: &str) -> UnixMs {
     // %n: 1764086418.123
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 10 && bytes.get(10) == Some(&b'.') {
-        let seconds: u64 = text.get(..10).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let millis: u64 = text.get(11..14).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let seconds = bytes.get(..10).and_then(whole).unwrap_or(0);
+        let millis = bytes.get(11..14).and_then(whole).unwrap_or(0);
         return seconds * 1_000 + millis;
     }
     0

@@ -38,12 +38,12 @@ pub use seam::{Seam, Seams};
 use super::lookup::Lookup;
 use super::shapes::cut;
 use super::stats::Stats;
-use homeostat_reflexes::sql::{Dialect, Fingerprint, Normaliser, Verb};
+use homeostat_reflexes::sql::{Dialect, Fingerprint, Normaliser, Templates, Verb};
 use homeostat_schemas::UnixMs;
 use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// How many statement texts are remembered, so that a text that comes again is not read again.
+/// How many texts that are no templates (with a comment, say) are remembered, so that one that comes again is not read again.
 const MEMO_LEN: usize = 1 << 12;
 
 /// Bounds and thresholds of a digest.
@@ -135,6 +135,7 @@ pub struct Digest {
     other: Stats,
     counts: Counts,
     normaliser: Normaliser,
+    templates: Templates,
     memo: Vec<Option<(u128, u32)>>,
 }
 
@@ -153,6 +154,7 @@ impl Digest {
             other: Stats::new(0),
             counts: Counts::default(),
             normaliser: Normaliser::new(),
+            templates: Templates::new(format.dialect()),
             memo: vec![None; MEMO_LEN],
         }
     }
@@ -247,6 +249,9 @@ impl Digest {
 
     /// The row of a statement; [`NO_ROW`] when there is no room for a new one.
     fn recognise(&mut self, statement: &str) -> u32 {
+        if let Some(number) = self.templates.find(statement) {
+            return number;
+        }
         let text = xxh3_128(statement.as_bytes());
         #[allow(clippy::cast_possible_truncation)] // any bits of a hash will do
         let line = text as usize % MEMO_LEN;
@@ -255,13 +260,13 @@ impl Digest {
         {
             return *number;
         }
-        let mut normaliser = std::mem::take(&mut self.normaliser);
-        let seen = normaliser.normalise(statement, self.dialect());
-        let max = self.options.statement_max_bytes;
-        let number = self.place(seen.fingerprint, || {
-            let kept = cut(seen.normal, max);
+        let seen = self.normaliser.normalise(statement, self.format.dialect());
+        let DigestOptions { statement_max_bytes, shapes_max, .. } = self.options;
+        let fingerprint = seen.fingerprint;
+        let number = place(&mut self.rows, &mut self.places, shapes_max, fingerprint, || {
+            let kept = cut(seen.normal, statement_max_bytes);
             Row {
-                fingerprint: seen.fingerprint,
+                fingerprint,
                 whole: !seen.shape.is_unterminated() && kept.len() == seen.normal.len(),
                 statement: kept.into(),
                 verb: seen.verb,
@@ -273,7 +278,7 @@ impl Digest {
                 slowest_ms: 0,
             }
         });
-        self.normaliser = normaliser;
+        self.templates.learn(statement, fingerprint, number, &mut self.normaliser);
         if let Some(memo) = self.memo.get_mut(line) {
             *memo = Some((text, number));
         }
@@ -301,17 +306,22 @@ impl Digest {
     }
 
     fn place(&mut self, fingerprint: Fingerprint, new: impl FnOnce() -> Row) -> u32 {
-        if let Some(number) = self.places.get(fingerprint.0) {
-            return number;
-        }
-        let Ok(number) = u32::try_from(self.rows.len()) else { return NO_ROW };
-        if self.rows.len() >= self.options.shapes_max || number == NO_ROW {
-            return NO_ROW;
-        }
-        self.rows.push(new());
-        self.places.insert(fingerprint.0, number);
-        number
+        place(&mut self.rows, &mut self.places, self.options.shapes_max, fingerprint, new)
     }
+}
+
+/// The row of a fingerprint; [`NO_ROW`] when there is no room for a new one.
+fn place(rows: &mut Vec<Row>, places: &mut Lookup, max: usize, fingerprint: Fingerprint, new: impl FnOnce() -> Row) -> u32 {
+    if let Some(number) = places.get(fingerprint.0) {
+        return number;
+    }
+    let Ok(number) = u32::try_from(rows.len()) else { return NO_ROW };
+    if rows.len() >= max || number == NO_ROW {
+        return NO_ROW;
+    }
+    rows.push(new());
+    places.insert(fingerprint.0, number);
+    number
 }
 
 /// A log's own clock: what was first and last is kept whatever the order.

@@ -4,12 +4,12 @@
 //! Not every head has `# Time:` (before MySQL 5.7 and in MariaDB only the first of each second), nor each the same further lines; but each
 //! has `# User@Host:`. A line of the statement may begin with `#` as well, so that only these two end a statement.
 
-use super::message::civil;
+use super::message::{civil, fixed, whole};
 use super::{Digest, Execution};
 use homeostat_schemas::UnixMs;
 use memchr::memchr;
 
-const COMMAND: &str = "# administrator command: ";
+const COMMAND: &[u8] = b"# administrator command: ";
 
 /// Does a head begin with this line?
 pub(super) fn is_head(line: &[u8]) -> bool {
@@ -48,30 +48,31 @@ pub(super) fn read(text: &str, digest: &mut Digest) {
     while from < text.len() {
         let rest = bytes.get(from..).unwrap_or_default();
         let end = from + memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
-        let line = text.get(from..end).unwrap_or_default();
-        let trimmed = line.trim_ascii_end();
-        if is_head(trimmed.as_bytes()) {
+        let line = bytes.get(from..end).unwrap_or_default().trim_ascii_end();
+        let marked = line.first() == Some(&b'#');
+        if marked && is_head(line) {
             if open.timed {
                 close(text, std::mem::take(&mut open), clock, digest);
             }
             // Of a head that broke off, nothing is of this one; `# Time:` alone stands before it.
             open = Open { at: open.at, ..Open::default() };
-            read_head(trimmed, &mut open);
-        } else if is_banner(trimmed.as_bytes()) {
+            read_head(line, &mut open);
+        } else if !marked && is_banner(line) {
             close(text, std::mem::take(&mut open), clock, digest);
         } else if let Some((_, statement_end)) = &mut open.statement {
             *statement_end = end;
-        } else if let Some(command) = trimmed.strip_prefix(COMMAND).filter(|_| open.timed) {
+        } else if let Some(command) = line.strip_prefix(COMMAND).filter(|_| open.timed) {
             let entry = std::mem::take(&mut open);
+            let name = std::str::from_utf8(command).unwrap_or_default();
             digest.counts.entries += 1;
-            digest.command(command.trim_end_matches(';').trim(), &entry.execution("", clock));
-        } else if trimmed.starts_with('#') {
-            read_head(trimmed, &mut open);
+            digest.command(name.trim_end_matches(';').trim(), &entry.execution("", clock));
+        } else if marked {
+            read_head(line, &mut open);
         } else if !open.timed {
-            digest.counts.broken += u64::from(!trimmed.is_empty());
-        } else if let Some(at) = timestamp(trimmed) {
+            digest.counts.broken += u64::from(!line.is_empty());
+        } else if let Some(at) = timestamp(line) {
             open.at = if open.at / 1_000 == at / 1_000 { open.at } else { at };
-        } else if !is_use(trimmed) && !trimmed.is_empty() {
+        } else if !is_use(line) && !line.is_empty() {
             open.statement = Some((from, end));
         }
         if open.at > 0 {
@@ -107,93 +108,79 @@ fn close(text: &str, open: Open, clock: UnixMs, digest: &mut Digest) {
 }
 
 /// Takes what stands on a line of a head.
-fn read_head(line: &str, open: &mut Open) {
-    let head = line.trim_start_matches('#').trim_ascii_start();
-    if let Some(time) = head.strip_prefix("Time:") {
-        open.at = head_time(time.trim());
+fn read_head(line: &[u8], open: &mut Open) {
+    let marks = line.iter().take_while(|byte| **byte == b'#').count();
+    let head = line.get(marks..).unwrap_or_default().trim_ascii_start();
+    if let Some(time) = head.strip_prefix(b"Time:") {
+        open.at = head_time(time.trim_ascii());
         return;
     }
-    if head.starts_with("User@Host:") || head.starts_with("explain:") {
+    if head.starts_with(b"User@Host:") || head.starts_with(b"explain:") {
         return;
     }
-    let mut words = head.split_ascii_whitespace();
+    let mut words = head.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
-        let Some(name) = word.strip_suffix(':') else { continue };
-        // The name of a schema is anything.
-        if name == "Schema" {
-            words.next();
-            continue;
-        }
-        let wanted = matches!(name, "Query_time" | "Lock_time" | "Rows_sent" | "Rows_examined" | "Last_errno" | "Errno");
-        if !wanted {
-            continue;
-        }
-        let value = words.next().unwrap_or_default();
+        let Some(name) = word.strip_suffix(b":") else { continue };
         match name {
-            "Query_time" => {
-                open.timed = seconds(value).is_some();
-                open.took_us = seconds(value).unwrap_or(0);
+            // The name of a schema is anything.
+            b"Schema" => {
+                words.next();
             }
-            "Lock_time" => open.lock_us = seconds(value).unwrap_or(0),
-            "Rows_sent" => open.rows = value.parse().ok(),
-            "Rows_examined" => open.examined = value.parse().ok(),
-            _ => open.failed = value.parse::<u64>().is_ok_and(|number| number != 0),
+            b"Query_time" => {
+                let took_us = seconds(words.next());
+                open.timed = took_us.is_some();
+                open.took_us = took_us.unwrap_or(0);
+            }
+            b"Lock_time" => open.lock_us = seconds(words.next()).unwrap_or(0),
+            b"Rows_sent" => open.rows = words.next().and_then(whole),
+            b"Rows_examined" => open.examined = words.next().and_then(whole),
+            b"Last_errno" | b"Errno" => open.failed = words.next().and_then(whole).is_some_and(|number| number != 0),
+            _ => {}
         }
     }
 }
 
 /// `0.000123` seconds as microseconds.
-fn seconds(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let mut us = whole.parse::<u64>().ok()?.checked_mul(1_000_000)?;
-    let mut unit = 100_000;
-    for digit in part.bytes() {
-        us = us.checked_add(u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?) * unit)?;
-        unit /= 10;
-    }
-    Some(us)
+fn seconds(word: Option<&[u8]>) -> Option<u64> {
+    word.and_then(|word| fixed(word, 1_000_000))
 }
 
 /// `2023-01-01T00:00:00.123456Z`, or `071015 21:43:52` of older servers; 0 when it is neither.
-fn head_time(text: &str) -> UnixMs {
-    let bytes = text.as_bytes();
-    if bytes.get(4) == Some(&b'-') {
-        return civil(bytes);
+fn head_time(text: &[u8]) -> UnixMs {
+    if text.get(4) == Some(&b'-') {
+        return civil(text);
     }
+    let Some((date, clock)) = text.split_at_checked(6).filter(|(date, _)| date.iter().all(u8::is_ascii_digit)) else { return 0 };
+    let Some((b' ', clock)) = clock.split_first() else { return 0 };
     // The hour of a one-digit one is padded by a blank.
-    let Some((date, clock)) = text.split_once(' ') else { return 0 };
-    if date.len() != 6 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
-        return 0;
-    }
-    let clock = format!("{:0>8}", clock.trim());
-    match (date.get(..2), date.get(2..4), date.get(4..)) {
-        (Some(year), Some(month), Some(day)) => civil(format!("20{year}-{month}-{day} {clock}").as_bytes()),
+    let clock = format!("{:0>8}", String::from_utf8_lossy(clock.trim_ascii()));
+    match date {
+        [a, b, c, d, e, f] => {
+            let [year, month, day] = [[*a, *b], [*c, *d], [*e, *f]].map(|two| String::from_utf8_lossy(&two).into_owned());
+            civil(format!("20{year}-{month}-{day} {clock}").as_bytes())
+        }
         _ => 0,
     }
 }
 
 /// The time of `SET timestamp=1672531200;`, also with other variables before it.
-fn timestamp(line: &str) -> Option<UnixMs> {
-    let set = line.get(..4).filter(|set| set.eq_ignore_ascii_case("set "))?;
-    let rest = line.get(set.len()..)?;
-    let variables = rest.strip_suffix(';')?;
+fn timestamp(line: &[u8]) -> Option<UnixMs> {
+    let (set, rest) = line.split_at_checked(4)?;
+    let variables = rest.strip_suffix(b";").filter(|_| set.eq_ignore_ascii_case(b"set "))?;
     let mut at = None;
-    for variable in variables.split(',') {
-        let (name, value) = variable.split_once('=')?;
-        match name.trim().to_ascii_lowercase().as_str() {
-            "timestamp" => {
-                let (whole, part) = value.trim().split_once('.').unwrap_or((value.trim(), ""));
-                let millis = format!("{part:0<3}").get(..3).and_then(|millis| millis.parse::<u64>().ok()).unwrap_or(0);
-                at = Some(whole.parse::<u64>().ok()?.checked_mul(1_000)?.checked_add(millis)?);
-            }
-            "last_insert_id" | "insert_id" => {}
-            _ => return None,
+    for variable in variables.split(|byte| *byte == b',') {
+        let equals = variable.iter().position(|byte| *byte == b'=')?;
+        let name = variable.get(..equals)?.trim_ascii();
+        if name.eq_ignore_ascii_case(b"timestamp") {
+            at = Some(fixed(variable.get(equals + 1..)?.trim_ascii(), 1_000)?);
+        } else if !name.eq_ignore_ascii_case(b"last_insert_id") && !name.eq_ignore_ascii_case(b"insert_id") {
+            return None;
         }
     }
     at
 }
 
 /// `use shop;`, which the server puts in front of a statement of another database than the one before.
-fn is_use(line: &str) -> bool {
-    line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("use ")) && line.ends_with(';') && line.len() < 200
+fn is_use(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|word| word.eq_ignore_ascii_case(b"use ")) && line.ends_with(b";") && line.len() < 200
 }

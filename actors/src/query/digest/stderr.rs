@@ -4,7 +4,7 @@
 use super::Digest;
 use super::message::{self, Severity, severity};
 use super::seam::Seam;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use std::borrow::Cow;
 
 /// A message that is being read.
@@ -105,12 +105,12 @@ fn close(open: &Open<'_>, failed: &mut bool, digest: &mut Digest, seam: &mut Sea
 
 /// Which session wrote the line: the process in brackets (`[123]`, `[123-1]`); 0 when the prefix does not say.
 fn session(prefix: &str) -> u64 {
-    let mut rest = prefix;
-    while let Some(at) = rest.find('[') {
-        rest = rest.get(at + 1..).unwrap_or_default();
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        if (1..=10).contains(&digits) && matches!(rest.as_bytes().get(digits), Some(b']' | b'-' | b':')) {
-            return rest.get(..digits).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+    let prefix = prefix.as_bytes();
+    for bracket in memchr_iter(b'[', prefix) {
+        let rest = prefix.get(bracket + 1..).unwrap_or_default();
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if (1..=10).contains(&digits) && matches!(rest.get(digits), Some(b']' | b'-' | b':')) {
+            return rest.get(..digits).and_then(message::whole).unwrap_or(0);
         }
     }
     0
