@@ -15,7 +15,7 @@
 pub mod blocks;
 pub mod events;
 
-use blocks::Blocks;
+use blocks::{Block, Blocks};
 use homeostat_actors::query::QueryConfig;
 use homeostat_actors::query::digest::{Digest, DigestOptions, DigestReport, LogFormat, Seams};
 use homeostat_schemas::Alert;
@@ -110,8 +110,9 @@ fn log(file: &str, input: &mut dyn Read, format: LogFormat, config: &QueryConfig
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let seams = Mutex::new(Seams::new(options.slow_us));
-    let (sender, receiver) = mpsc::sync_channel::<(u64, Vec<u8>)>(threads);
+    let (sender, receiver) = mpsc::sync_channel::<(u64, Block)>(threads);
     let receiver = Mutex::new(receiver);
+    let spare = Mutex::new(Vec::new());
     let mut digest = std::thread::scope(|scope| {
         let work = || {
             let mut digest = Digest::new(format, options);
@@ -120,13 +121,15 @@ fn log(file: &str, input: &mut dyn Read, format: LogFormat, config: &QueryConfig
                 let Ok((number, block)) = next else { return digest };
                 let seam = digest.block(&block);
                 seams.lock().unwrap_or_else(PoisonError::into_inner).take(number, seam);
+                spare.lock().unwrap_or_else(PoisonError::into_inner).push(block);
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let mut blocks = Blocks::new(input, format);
         let mut read = Ok(());
         for number in 0.. {
-            match blocks.read() {
+            let again = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match blocks.read(again.unwrap_or_default()) {
                 Ok(Some(block)) => {
                     // Nobody takes it any more: the workers fell, and say so below.
                     if sender.send((number, block)).is_err() {

@@ -4,6 +4,7 @@ use flate2::bufread::MultiGzDecoder;
 use homeostat_actors::query::digest::LogFormat;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,11 +14,57 @@ const BLOCK: usize = 1024 * 1024;
 /// An entry that is longer is cut, bytes.
 pub const ENTRY_MAX: usize = 64 * 1024 * 1024;
 
+/// A stretch of a log that ends where an entry ends. A block that has been read may be given back to [`Blocks::read`]: memory
+/// that is there already is filled sooner than new memory is.
+#[derive(Default)]
+pub struct Block {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Block {
+    fn set(&mut self, text: &[u8]) {
+        self.reserve(text.len());
+        self.len = text.len();
+        if let Some(place) = self.buffer.get_mut(..self.len) {
+            place.copy_from_slice(text);
+        }
+    }
+
+    fn reserve(&mut self, len: usize) {
+        if self.buffer.len() < len {
+            self.buffer.resize(len.max(BLOCK), 0);
+        }
+    }
+
+    /// Reads until it is so long; says whether the input ended before that.
+    fn fill(&mut self, input: &mut dyn Read, wanted: usize) -> io::Result<bool> {
+        self.reserve(wanted);
+        while let Some(room) = self.buffer.get_mut(self.len..wanted).filter(|room| !room.is_empty()) {
+            match input.read(room) {
+                Ok(0) => return Ok(true),
+                Ok(read) => self.len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// Cuts what is read into blocks.
 pub struct Blocks<'a> {
     input: &'a mut dyn Read,
     format: LogFormat,
-    rest: Vec<u8>,
+    rest: Block,
     ended: bool,
 }
 
@@ -25,28 +72,26 @@ impl<'a> Blocks<'a> {
     /// The blocks of a log.
     #[must_use]
     pub fn new(input: &'a mut dyn Read, format: LogFormat) -> Blocks<'a> {
-        Blocks { input, format, rest: Vec::new(), ended: false }
+        Blocks { input, format, rest: Block::default(), ended: false }
     }
 
-    /// The next block; `None` at the end.
+    /// The next block; `None` at the end. `spare` is a block that nobody needs any more, or an empty one.
     ///
     /// # Errors
     /// Reading failed, or the gzip is damaged.
-    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut block = std::mem::take(&mut self.rest);
+    pub fn read(&mut self, spare: Block) -> io::Result<Option<Block>> {
+        // What a very long entry needed is not kept.
+        let spare = if spare.buffer.len() > 2 * BLOCK { Block::default() } else { spare };
+        let mut block = std::mem::replace(&mut self.rest, Block { len: 0, ..spare });
         let mut wanted = BLOCK;
         loop {
-            while !self.ended && block.len() < wanted {
-                let missing = (wanted - block.len()) as u64;
-                self.ended = (&mut *self.input).take(missing).read_to_end(&mut block)? < wanted && block.len() < wanted;
-            }
+            self.ended = self.ended || block.fill(self.input, wanted)?;
             if self.ended {
                 return Ok((!block.is_empty()).then_some(block));
             }
             if let Some(at) = self.format.last_entry(&block) {
-                self.rest.reserve(BLOCK + BLOCK / 4);
-                self.rest.extend_from_slice(block.get(at..).unwrap_or_default());
-                block.truncate(at);
+                self.rest.set(block.get(at..).unwrap_or_default());
+                block.len = at;
                 return Ok(Some(block));
             }
             if block.len() >= ENTRY_MAX {
@@ -113,7 +158,14 @@ mod tests {
     fn all(text: &[u8], format: LogFormat) -> Vec<Vec<u8>> {
         let mut input = Cursor::new(text.to_vec());
         let mut blocks = Blocks::new(&mut input, format);
-        std::iter::from_fn(|| blocks.read().unwrap()).collect()
+        let mut spare = Block::default();
+        let next = || {
+            let block = blocks.read(std::mem::take(&mut spare)).unwrap()?;
+            let text = block.to_vec();
+            spare = block;
+            Some(text)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]

@@ -19,8 +19,9 @@
 //! is learnt: with `?` in its place the normal form must be the same. What hides text from that check is left to the lexer:
 //! comments, dollar quotes, braces, a second statement, and the dialects that guess what is a name.
 
-use super::bytes::{is_space, is_word, peek};
+use super::bytes::{is_space, is_word, peek, run};
 use super::{Dialect, Fingerprint, Normaliser};
+use memchr::memchr2;
 
 /// Places in the tree at most, and bytes of text on its edges; beyond either all is forgotten.
 const PLACES_MAX: usize = 1 << 15;
@@ -235,10 +236,9 @@ fn opens(text: &[u8], at: usize) -> bool {
 /// The symbol and the length of the number with which a text begins.
 #[inline]
 fn number(text: &[u8]) -> (u8, usize) {
-    let digits = |from: usize| text.iter().skip(from).take_while(|byte| byte.is_ascii_digit()).count();
-    let whole = digits(0);
+    let whole = run(text, 0, |byte| byte.is_ascii_digit());
     match peek(text, whole) {
-        b'.' => (DECIMAL, whole + 1 + digits(whole + 1)),
+        b'.' => (DECIMAL, run(text, whole + 1, |byte| byte.is_ascii_digit())),
         _ => (WHOLE, whole),
     }
 }
@@ -247,7 +247,7 @@ fn number(text: &[u8]) -> (u8, usize) {
 #[inline]
 fn string(text: &[u8]) -> Option<usize> {
     let (&quote, content) = text.split_first()?;
-    let end = content.iter().position(|byte| *byte == quote || *byte == b'\\')?;
+    let end = memchr2(quote, b'\\', content)?;
     (peek(content, end) == quote).then_some(end + 2)
 }
 

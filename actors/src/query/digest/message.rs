@@ -38,6 +38,9 @@ const SEVERITIES: [(&[u8], Severity); 18] = [
 /// How far into a line its severity may stand, bytes.
 const PREFIX_MAX: usize = 512;
 
+/// The length of `YYYY-MM-DD hh:mm:ss`.
+const CLOCK: usize = 19;
+
 /// What kind of line of a text log it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Severity {
@@ -120,10 +123,10 @@ fn duration(text: &str) -> Option<(u64, &str)> {
     Some((fixed(text.as_bytes().get(..end)?, 1_000)?, rest))
 }
 
-/// A number of digits.
+/// A number of digits, as many as always fit.
 pub(super) fn whole(text: &[u8]) -> Option<u64> {
-    let (&first, rest) = text.split_first()?;
-    rest.iter().try_fold(digit(first)?, |sum, byte| sum.checked_mul(10)?.checked_add(digit(*byte)?))
+    let (&first, rest) = text.split_first().filter(|_| text.len() < 20)?;
+    rest.iter().try_fold(digit(first)?, |sum, byte| Some(sum * 10 + digit(*byte)?))
 }
 
 /// A number of digits, perhaps with a fraction, in parts of which `unit` make a whole; smaller ones are cut off.
@@ -132,7 +135,7 @@ pub(super) fn fixed(text: &[u8], mut unit: u64) -> Option<u64> {
     let mut sum = whole(text.get(..dot)?)?.checked_mul(unit)?;
     for byte in text.get(dot + 1..).unwrap_or_default() {
         unit /= 10;
-        sum = sum.checked_add(digit(*byte)? * unit)?;
+        sum = sum.saturating_add(digit(*byte)? * unit);
     }
     Some(sum)
 }
@@ -169,38 +172,32 @@ fn is_time(window: &[u8]) -> bool {
 
 /// `YYYY-MM-DD hh:mm:ss[.fff…][Z| ±hh[:mm]| zone]` as Unix milliseconds; 0 when the date does not exist.
 pub(super) fn civil(bytes: &[u8]) -> UnixMs {
-    let number = |from: usize, len: usize| {
-        bytes
-            .get(from..from + len)
-            .map_or(0, |digits| digits.iter().fold(0i64, |sum, digit| sum * 10 + i64::from(digit.wrapping_sub(b'0') % 10)))
-    };
-    let (year, month, day) = (number(0, 4), number(5, 2), number(8, 2));
+    // Up to the second all are of one length. What is missing is 0.
+    let clock = bytes.first_chunk::<CLOCK>().copied().unwrap_or_else(|| std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(b'0')));
+    let digit = |byte: u8| i64::from(byte.wrapping_sub(b'0') % 10);
+    let two = |at: usize| digit(clock[at]) * 10 + digit(clock[at + 1]);
+    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
         return 0;
     }
-    let mut at = 19;
+    let mut at = CLOCK;
     let mut millis = 0;
     if matches!(bytes.get(at), Some(b'.' | b',')) {
-        let digits = bytes.get(at + 1..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        millis = match digits {
-            0 => 0,
-            1 => number(at + 1, 1) * 100,
-            2 => number(at + 1, 2) * 10,
-            _ => number(at + 1, 3),
-        };
+        let part = bytes.get(at + 1..).unwrap_or_default();
+        let digits = part.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        millis = part.iter().take(digits).zip([100, 10, 1]).fold(0, |sum, (byte, unit)| sum + digit(*byte) * unit);
         at += 1 + digits;
     }
     if bytes.get(at) == Some(&b' ') && matches!(bytes.get(at + 1), Some(b'+' | b'-')) {
         at += 1;
     }
     let mut offset = 0;
-    if let Some(sign @ (b'+' | b'-')) = bytes.get(at)
-        && bytes.get(at + 1..at + 3).is_some_and(|hours| hours.iter().all(u8::is_ascii_digit))
-    {
-        let minutes_at = if bytes.get(at + 3) == Some(&b':') { at + 4 } else { at + 3 };
-        let minutes =
-            if bytes.get(minutes_at..minutes_at + 2).is_some_and(|m| m.iter().all(u8::is_ascii_digit)) { number(minutes_at, 2) } else { 0 };
-        offset = (number(at + 1, 2) * 60 + minutes) * if *sign == b'-' { -1 } else { 1 };
+    if let Some((sign @ (b'+' | b'-'), zone)) = bytes.get(at..).unwrap_or_default().split_first() {
+        let two = |at: usize| zone.get(at..at + 2).and_then(whole).and_then(|number| i64::try_from(number).ok());
+        if let Some(hours) = two(0) {
+            let minutes = two(if zone.get(2) == Some(&b':') { 3 } else { 2 }).unwrap_or(0);
+            offset = (hours * 60 + minutes) * if *sign == b'-' { -1 } else { 1 };
+        }
     }
     // Days from civil (Howard Hinnant, chrono-compatible low-level date algorithms).
     let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
@@ -208,6 +205,6 @@ pub(super) fn civil(bytes: &[u8]) -> UnixMs {
     let year_of_era = y - era * 400;
     let day_of_year = (153 * m + 2) / 5 + day - 1;
     let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    let seconds = days * 86_400 + number(11, 2) * 3_600 + number(14, 2) * 60 + number(17, 2) - offset * 60;
+    let seconds = days * 86_400 + two(11) * 3_600 + two(14) * 60 + two(17) - offset * 60;
     u64::try_from(seconds * 1_000 + millis).unwrap_or(0)
 }

@@ -118,31 +118,46 @@ fn read_head(line: &[u8], open: &mut Open) {
     if head.starts_with(b"User@Host:") || head.starts_with(b"explain:") {
         return;
     }
-    let mut words = head.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    while let Some(word) = words.next() {
-        let Some(name) = word.strip_suffix(b":") else { continue };
-        match name {
-            // The name of a schema is anything.
-            b"Schema" => {
-                words.next();
-            }
-            b"Query_time" => {
-                let took_us = seconds(words.next());
-                open.timed = took_us.is_some();
-                open.took_us = took_us.unwrap_or(0);
-            }
-            b"Lock_time" => open.lock_us = seconds(words.next()).unwrap_or(0),
-            b"Rows_sent" => open.rows = words.next().and_then(whole),
-            b"Rows_examined" => open.examined = words.next().and_then(whole),
-            b"Last_errno" | b"Errno" => open.failed = words.next().and_then(whole).is_some_and(|number| number != 0),
-            _ => {}
+    let mut rest = head;
+    while !rest.is_empty() {
+        if let Some(value) = value(&mut rest, b"Query_time: ") {
+            let took_us = seconds(value);
+            open.timed = took_us.is_some();
+            open.took_us = took_us.unwrap_or(0);
+        } else if let Some(value) = value(&mut rest, b"Lock_time: ") {
+            open.lock_us = seconds(value).unwrap_or(0);
+        } else if let Some(value) = value(&mut rest, b"Rows_sent: ") {
+            open.rows = whole(value);
+        } else if let Some(value) = value(&mut rest, b"Rows_examined: ") {
+            open.examined = whole(value);
+        } else if let Some(value) = value(&mut rest, b"Last_errno: ").or_else(|| value(&mut rest, b"Errno: ")) {
+            open.failed = whole(value).is_some_and(|number| number != 0);
+        } else if value(&mut rest, b"Schema: ").is_none() {
+            // Of no interest. (The name of a schema is not either, but it is anything.)
+            word(&mut rest);
         }
     }
 }
 
+/// Takes a field of this name, with which a line begins, off the line: its value.
+#[inline]
+fn value<'a>(line: &mut &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    *line = line.strip_prefix(name)?.trim_ascii_start();
+    Some(word(line))
+}
+
+/// Takes the word with which a line begins off the line, and the blanks after it.
+#[inline]
+fn word<'a>(line: &mut &'a [u8]) -> &'a [u8] {
+    let end = line.iter().position(|byte| *byte <= b' ').unwrap_or(line.len());
+    let (word, rest) = line.split_at(end);
+    *line = rest.trim_ascii_start();
+    word
+}
+
 /// `0.000123` seconds as microseconds.
-fn seconds(word: Option<&[u8]>) -> Option<u64> {
-    word.and_then(|word| fixed(word, 1_000_000))
+fn seconds(word: &[u8]) -> Option<u64> {
+    fixed(word, 1_000_000)
 }
 
 /// `2023-01-01T00:00:00.123456Z`, or `071015 21:43:52` of older servers; 0 when it is neither.
@@ -166,10 +181,12 @@ fn head_time(text: &[u8]) -> UnixMs {
 /// The time of `SET timestamp=1672531200;`, also with other variables before it.
 fn timestamp(line: &[u8]) -> Option<UnixMs> {
     let (set, rest) = line.split_at_checked(4)?;
-    let variables = rest.strip_suffix(b";").filter(|_| set.eq_ignore_ascii_case(b"set "))?;
+    let mut rest = rest.strip_suffix(b";").filter(|_| set.eq_ignore_ascii_case(b"set "))?;
     let mut at = None;
-    for variable in variables.split(|byte| *byte == b',') {
-        let equals = variable.iter().position(|byte| *byte == b'=')?;
+    while !rest.is_empty() {
+        let (variable, more) = rest.split_at_checked(memchr(b',', rest).unwrap_or(rest.len()))?;
+        rest = more.get(1..).unwrap_or_default();
+        let equals = memchr(b'=', variable)?;
         let name = variable.get(..equals)?.trim_ascii();
         if name.eq_ignore_ascii_case(b"timestamp") {
             at = Some(fixed(variable.get(equals + 1..)?.trim_ascii(), 1_000)?);
