@@ -102,6 +102,10 @@ fn it_stays_small_whatever_comes() {
     }
     assert_eq!(templates.find(&statement), Some(99_999));
     assert_eq!(templates.find("select a1 from t where b = 1 and c = d"), None);
+
+    let long = format!("select a from t where b in ({}2)", "1, ".repeat(10_000));
+    learn(&mut templates, &long, Dialect::Mysql, 1);
+    assert_eq!(templates.find(&long), None);
 }
 
 /// What statements are made of, and what is made to be misread. `N` is a number, `S` the inside of a string.

@@ -26,9 +26,11 @@ use memchr::memchr2;
 /// Places in the tree at most, and bytes of text on its edges; beyond either all is forgotten.
 const PLACES_MAX: usize = 1 << 15;
 const TEXT_MAX: usize = 1 << 20;
+/// Longer statements are not learnt, bytes.
+const STATEMENT_MAX: usize = 1 << 14;
 /// So many texts are learnt whether or not that pays…
 const LEARNT_MIN: u64 = 1_000;
-/// …and then one for so many that were found. To learn one costs as much as four save.
+/// …and then one for so many that were found. To learn one costs less than four save.
 const FOUND_PER_LEARNT: u64 = 16;
 
 /// Bytes after which a literal may begin.
@@ -125,7 +127,7 @@ impl Templates {
     /// whatever has this fingerprint, which is the statement's.
     pub fn learn(&mut self, statement: &str, fingerprint: Fingerprint, number: u32, normaliser: &mut Normaliser) {
         let guesses = matches!(self.dialect, Dialect::Generic | Dialect::Sqlite);
-        if guesses || self.learnt >= LEARNT_MIN + self.found / FOUND_PER_LEARNT {
+        if guesses || statement.len() > STATEMENT_MAX || self.learnt >= LEARNT_MIN + self.found / FOUND_PER_LEARNT {
             return;
         }
         let mut literals = std::mem::take(&mut self.literals);
