@@ -8,7 +8,6 @@
 use crate::core::{Core, Cx, Input, Output, Settings, Topics};
 use homeostat_schemas::event::INSTANT_MAX_MS;
 use homeostat_schemas::{Content, Delivery, Identity, Mode, Position, UnixMs};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// A mind with its place in the log, its clock and its settings.
@@ -224,7 +223,7 @@ impl<C: Core> Driver<C> {
             });
         }
         let settings = Settings::read(&serde_json::from_str(&head.settings)?)?;
-        let core = read(&mut reader)?;
+        let core = C::deserialize(&mut rmp_serde::Deserializer::new(&mut reader))?;
         Ok(Driver {
             core,
             settings,
@@ -235,14 +234,6 @@ impl<C: Core> Driver<C> {
             refused_settings: head.refused_settings,
         })
     }
-}
-
-/// Reads a state, by way of one reader for all types: one of its own for each of their hundreds of types would be a megabyte of program
-/// for what is done once in the life of a process.
-fn read<C: DeserializeOwned>(bytes: &mut &[u8]) -> Result<C, rmp_serde::decode::Error> {
-    let mut reader = rmp_serde::Deserializer::new(bytes);
-    let mut reader = <dyn erased_serde::Deserializer<'_>>::erase(&mut reader);
-    erased_serde::deserialize(&mut reader).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

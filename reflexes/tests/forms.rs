@@ -142,7 +142,7 @@ fn what_may_be_a_text_is_none_that_is_shown() {
         (r#"insert into audit select "4111111111111111" from t"#, "insert into audit select ? from t"),
         (
             r#"select concat("secret", a), if(a = "x", "secret", b) from t where match(a) against("secret")"#,
-            "select concat(?, a), if(a = ?, ?, b) from t where match(a) against(?)",
+            "select concat(?, a), if(a = ?, ?, b) from t where match (a) against(?)",
         ),
         // Where columns stand and no function is called, names remain.
         (r#"select "a", "b" from "t" where "c" = 1 order by "d""#, "select a, b from t where c = ? order by d"),
