@@ -108,7 +108,7 @@ pub fn dead(root: &Root, subject: &str, position: u64, rejected: &Rejected, by: 
         .with("homeostat-reason", header_safe(&rejected.reason.to_string()))
         .with("homeostat-by", by);
     let message = match &rejected.content_type {
-        Some(said) => message.with("content-type", header_safe(said)),
+        Some(said) => message.with("homeostat-content-type", header_safe(said)),
         None => message,
     };
     let message =

@@ -287,6 +287,7 @@ async fn people_approve_pause_and_resume_by_http_command_line_and_bus() {
     assert_eq!(shop.order(json!({"action": "approve", "target": full.incident})).await, 422);
     let form = [("content-type", "text/plain")];
     assert_eq!(http(&shop.gateway, "POST", "/api/v1/recovery/orders", &form, b"{}").await.unwrap().0, 415);
+    assert_eq!(shop.order(json!({"action": "approve", "target": "nobody", "by": "ann"})).await, 404);
     assert_eq!(shop.order(json!({"action": "approve", "target": full.incident, "by": "ann"})).await, 202);
     let (command, entry) = shop.command().await;
     assert_eq!((command.action.as_str(), &command.args["size"]), ("pool.resize", &full.evidence["advised_size"]));

@@ -11,7 +11,7 @@ use super::publish::{context, group, pack, store};
 use crate::clock::now_ms;
 use crate::store::DecisionFilter;
 use actix_web::{HttpRequest, HttpResponse, web};
-use homeostat_actors::recovery::{What, order};
+use homeostat_actors::recovery::{What, check, order};
 use homeostat_schemas::event::{Order, SERVICE_MAX};
 use homeostat_schemas::{Event, UnixMs};
 use schemars::JsonSchema;
@@ -75,6 +75,7 @@ impl OrderRequest {
         if self.by.trim().is_empty() || self.target.trim().is_empty() {
             return Err(Problem::unprocessable("an order needs `by` (who says so) and `target`"));
         }
+        check(&action, &self.target).map_err(Problem::unprocessable)?;
         let service = match self.service {
             Some(service) => service,
             None if own => OWN.to_owned(),
@@ -139,6 +140,13 @@ pub(super) async fn take(
 ) -> Result<HttpResponse, Problem> {
     let asked: OrderRequest = body::json(&gate, &request, payload, "an order").await?;
     let order = asked.event(now_ms())?;
+    // Where the actor runs elsewhere, its record says there what it thinks of it.
+    if [order::APPROVE, order::DENY].contains(&order.action.as_str())
+        && let Some(view) = gate.state.slots.recovery.view().await
+        && view.knows(&order.target) == Some(false)
+    {
+        return Err(Problem::not_found("no such incident is open"));
+    }
     let receipt = OrderReceipt { action: order.action.clone(), target: order.target.clone(), see: "/api/v1/recovery" };
     give(&gate, &caller, &request, order).await?;
     Ok(HttpResponse::Accepted().json(receipt))
@@ -190,6 +198,8 @@ mod tests {
             json!({"action": "cache.warm", "target": "x", "by": "ann"}),
             json!({"action": "cache.warm", "target": "x", "by": "ann", "service": "s".repeat(65)}),
             json!({"action": "pause", "target": "x".repeat(600), "by": "ann"}),
+            json!({"action": "pause", "target": "service:shop-*", "by": "ann"}),
+            json!({"action": "pause", "target": "shop", "by": "ann"}),
             json!({"action": "pause", "target": "all", "by": "ann", "how_long": 5}),
         ] {
             assert!(event(bad.clone()).is_err(), "{bad}");

@@ -40,6 +40,7 @@ mod view;
 
 pub use case::Stage;
 pub use config::{Approval, Limits, Policy, RecoveryConfig};
+pub use open::check;
 pub use record::{Entry, What};
 pub use view::{BrakeView, Budget, CaseView, PauseView, RecoveryView};
 

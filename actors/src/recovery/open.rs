@@ -302,8 +302,21 @@ impl RecoveryCore {
     }
 }
 
+/// Says what is wrong with an order of this actor's own, for whoever takes it from a person: the record would say so later, where nobody
+/// looks.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(action: &str, target: &str) -> Result<(), &'static str> {
+    if action == order::PAUSE && !is_scope(target) {
+        return Err("a pause is of `all`, `service:<name>` or `action:<topic>.<verb>`; `*` stands for nothing");
+    }
+    Ok(())
+}
+
+/// A pause of a name that nothing has would seem to stop something, and stop nothing.
 fn is_scope(scope: &str) -> bool {
-    let name = |rest: &str| (1..=128).contains(&rest.len());
+    let name = |rest: &str| (1..=128).contains(&rest.len()) && !rest.contains('*') && !rest.chars().any(char::is_control);
     scope == "all" || scope.strip_prefix("service:").is_some_and(name) || scope.strip_prefix("action:").is_some_and(is_two_tokens)
 }
 

@@ -122,6 +122,15 @@ pub struct RecoveryView {
     pub dropped: u64,
 }
 
+impl RecoveryView {
+    /// Is an incident of this id known here? Nothing when there are more than are shown.
+    #[must_use]
+    pub fn knows(&self, incident: &str) -> Option<bool> {
+        let shown = self.open.iter().any(|case| case.incident == incident);
+        if shown || self.open.len() == self.stages.values().sum::<usize>() { Some(shown) } else { None }
+    }
+}
+
 fn view(case: &Case) -> CaseView {
     let sent = case.sent.clone().unwrap_or_default();
     let missing = case.terms.approval.needed().saturating_sub(case.approvals.len());
