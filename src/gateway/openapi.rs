@@ -249,7 +249,8 @@ fn traces() -> Value {
 fn events(generator: &mut Schemas) -> Value {
     let event = generator.requests.subschema_for::<Event>();
     let one_or_more = json!({ "oneOf": [event, { "type": "array", "items": event }] });
-    let receipt = generator.subschema_for::<Receipt>();
+    let (receipt, problem) = (generator.subschema_for::<Receipt>(), generator.subschema_for::<ProblemBody>());
+    let useless = json!({ "anyOf": [receipt, problem] });
     json!({
         "tags": ["intake"],
         "summary": "Homeostat's own events, kinds and services mixed at will",
@@ -263,7 +264,7 @@ fn events(generator: &mut Schemas) -> Value {
         } },
         "responses": {
             "200": answer("What was stored, and what could not be used", "application/json", &receipt),
-            "422": answer("Not one event could be used", PROBLEM_JSON, &receipt),
+            "422": answer("Not one event could be used, or the Idempotency-Key came with something else before", PROBLEM_JSON, &useless),
         },
     })
 }
