@@ -7,11 +7,9 @@ use super::healthcheck::percent;
 use super::out::{Tone, count, plain};
 use super::tail::readable::local;
 use super::{CliError, Context, Finish, Out, orders};
-use homeostat_actors::recovery::{check, order};
+use homeostat_actors::recovery::{RecoveryView, check, order};
 use homeostat_schemas::event::Order;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
 /// Runs the command.
 ///
@@ -37,7 +35,7 @@ pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, C
         }
     };
     check(&order.action, &order.target).map_err(CliError::new)?;
-    if [order::APPROVE, order::DENY].contains(&order.action.as_str()) {
+    if order::decides(&order.action) {
         known(context, &order.target).await?;
     }
     send(context, order).await?;
@@ -47,24 +45,12 @@ pub async fn run(context: &mut Context, args: &RecoveryArgs) -> Result<Finish, C
 /// Sees to it that an incident is open, as far as that can be asked.
 async fn known(context: &Context, incident: &str) -> Result<(), CliError> {
     let Ok(answer) = orders::ask(context, "/api/v1/recovery").await else { return Ok(()) };
-    let Ok(view) = serde_json::from_value::<Known>(answer) else { return Ok(()) };
-    let shown = view.open.iter().any(|case| case.incident == incident);
-    if shown || view.open.len() as u64 != view.stages.values().sum::<u64>() {
-        return Ok(());
+    match serde_json::from_value::<RecoveryView>(answer) {
+        Ok(view) if view.knows(incident) == Some(false) => {
+            Err(CliError::new(format!("no incident {} is open", plain(incident))).advise("`homeostat recovery list` shows them"))
+        }
+        _ => Ok(()),
     }
-    Err(CliError::new(format!("no incident {} is open", plain(incident))).advise("`homeostat recovery list` shows them"))
-}
-
-/// What of the actor's picture tells which incidents there are; not all are shown when there are many.
-#[derive(Deserialize)]
-struct Known {
-    open: Vec<Case>,
-    stages: BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    incident: String,
 }
 
 /// `KEY=VALUE`, the value as JSON if it is some.

@@ -98,8 +98,8 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
     let view = gate.state.slots.status.view().await;
     if !all && let Some(mut view) = view {
         let open = view.open.into_iter().filter(|alert| {
-            matches(asked.service.as_ref(), &alert.service)
-                && matches(asked.rule.as_ref(), &alert.rule)
+            matches(asked.service.as_deref(), &alert.service)
+                && matches(asked.rule.as_deref(), &alert.rule)
                 && asked.severity.is_none_or(|s| s == alert.severity)
         });
         let open = open.map(|alert| {

@@ -61,6 +61,6 @@ pub(super) fn database(error: &StoreError) -> Problem {
 }
 
 /// Is this the one that was asked for, or was none?
-pub(super) fn matches(wanted: Option<&String>, found: &str) -> bool {
+pub(super) fn matches(wanted: Option<&str>, found: &str) -> bool {
     wanted.is_none_or(|wanted| wanted == found)
 }

@@ -106,9 +106,9 @@ pub(super) async fn commands(gate: web::Data<Gate>, request: HttpRequest) -> Ans
     {
         let commands = view.commands.into_iter().filter(|view| {
             let command = &view.command;
-            matches(asked.service.as_ref(), &command.service)
-                && matches(asked.action.as_ref(), &command.action)
-                && matches(asked.incident.as_ref(), &command.incident)
+            matches(asked.service.as_deref(), &command.service)
+                && matches(asked.action.as_deref(), &command.action)
+                && matches(asked.incident.as_deref(), &command.incident)
         });
         return Ok(Source::Mind.answers(&commands.take(limit as usize).map(CommandEntry::from).collect::<Vec<_>>()));
     }

@@ -1,7 +1,7 @@
 //! `/api/v1/drift`: what the drift mind sees of every model.
 
 use super::Gate;
-use super::api::{Source, asked};
+use super::api::{Source, asked, matches};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -24,10 +24,9 @@ pub(super) async fn drift(gate: web::Data<Gate>, request: HttpRequest) -> Result
     let asked: DriftQuery = asked(&request)?;
     let view = gate.state.slots.drift.view().await;
     let mut view = view.ok_or_else(|| Problem::unavailable("the drift actor is not running here; ask the process that owns the log"))?;
-    let matches = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
-    view.models.retain(|model| matches(&asked.service, &model.service) && matches(&asked.model, &model.model));
+    view.models.retain(|model| matches(asked.service.as_deref(), &model.service) && matches(asked.model.as_deref(), &model.model));
     for model in &mut view.models {
-        model.features.retain(|feature| matches(&asked.feature, &feature.feature));
+        model.features.retain(|feature| matches(asked.feature.as_deref(), &feature.feature));
     }
     view.models.retain(|model| !model.features.is_empty());
     Ok(Source::Mind.answers(&view))

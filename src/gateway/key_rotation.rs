@@ -1,7 +1,7 @@
 //! `/api/v1/key_rotation`: what is due for each key, as the key rotation mind sees it.
 
 use super::Gate;
-use super::api::{Source, asked, limit};
+use super::api::{Source, asked, limit, matches};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::key_rotation::Act;
@@ -28,9 +28,7 @@ pub(super) async fn view(gate: web::Data<Gate>, request: HttpRequest) -> Result<
     let view = gate.state.slots.key_rotation.view().await;
     let mut view =
         view.ok_or_else(|| Problem::unavailable("the key rotation actor does not run here; ask the process that owns the log"))?;
-    view.keys.retain(|row| {
-        asked.owner.as_deref().is_none_or(|owner| owner == row.owner) && asked.next.is_none_or(|next| Some(next) == row.next)
-    });
+    view.keys.retain(|row| matches(asked.owner.as_deref(), &row.owner) && asked.next.is_none_or(|next| Some(next) == row.next));
     view.keys.truncate(limit);
     Ok(Source::Mind.answers(&view))
 }

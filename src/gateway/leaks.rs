@@ -1,7 +1,7 @@
 //! `/api/v1/leaks`: whose memory grows, as the leak mind sees it.
 
 use super::Gate;
-use super::api::{Source, asked, limit};
+use super::api::{Source, asked, limit, matches};
 use super::problem::Problem;
 use actix_web::{HttpRequest, HttpResponse, web};
 use homeostat_actors::leak::Tier;
@@ -30,8 +30,8 @@ pub(super) async fn leaks(gate: web::Data<Gate>, request: HttpRequest) -> Result
     let view = gate.state.slots.leak.view().await;
     let mut view = view.ok_or_else(|| Problem::unavailable("the leak actor does not run here; ask the process that owns the log"))?;
     view.processes.retain(|row| {
-        asked.service.as_deref().is_none_or(|service| service == row.service)
-            && asked.instance.as_deref().is_none_or(|instance| instance == row.instance.as_deref().unwrap_or_default())
+        matches(asked.service.as_deref(), &row.service)
+            && matches(asked.instance.as_deref(), row.instance.as_deref().unwrap_or_default())
             && asked.verdict.is_none_or(|verdict| verdict == row.verdict)
     });
     view.processes.truncate(limit);

@@ -28,13 +28,13 @@ pub(super) async fn queries(gate: web::Data<Gate>, request: HttpRequest) -> Answ
         let rows = view
             .queries
             .into_iter()
-            .filter(|row| matches(asked.service.as_ref(), &row.service) && matches(asked.fingerprint.as_ref(), &row.fingerprint));
+            .filter(|row| matches(asked.service.as_deref(), &row.service) && matches(asked.fingerprint.as_deref(), &row.fingerprint));
         return Ok(Source::Mind.answers(&rows.take(limit).collect::<Vec<_>>()));
     }
     let rows = gate.state.store.queries().await.map_err(|error| database(&error))?;
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
     let rows = rows.into_iter().filter(|row| {
-        matches(asked.service.as_ref(), &text(row, "service")) && matches(asked.fingerprint.as_ref(), &text(row, "fingerprint"))
+        matches(asked.service.as_deref(), &text(row, "service")) && matches(asked.fingerprint.as_deref(), &text(row, "fingerprint"))
     });
     Ok(Source::Store.answers(&rows.take(limit).collect::<Vec<_>>()))
 }

@@ -141,7 +141,7 @@ pub(super) async fn take(
     let asked: OrderRequest = body::json(&gate, &request, payload, "an order").await?;
     let order = asked.event(now_ms())?;
     // Where the actor runs elsewhere, its record says there what it thinks of it.
-    if [order::APPROVE, order::DENY].contains(&order.action.as_str())
+    if order::decides(&order.action)
         && let Some(view) = gate.state.slots.recovery.view().await
         && view.knows(&order.target) == Some(false)
     {

@@ -72,6 +72,12 @@ pub mod order {
     pub const PAUSE: &str = "recovery.pause";
     /// Let them go on; the target is that of the pause.
     pub const RESUME: &str = "recovery.resume";
+
+    /// Is it a person's decision about an incident?
+    #[must_use]
+    pub fn decides(action: &str) -> bool {
+        [APPROVE, DENY].contains(&action)
+    }
 }
 
 /// The mind.

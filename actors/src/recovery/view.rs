@@ -5,7 +5,7 @@ use super::record::{Entry, What};
 use super::{RecoveryConfig, RecoveryCore};
 use homeostat_schemas::{Mode, Severity, UnixMs};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Cases that are shown at most.
@@ -14,7 +14,7 @@ const SHOWN_MAX: usize = 500;
 const RECORD_MAX: usize = 1_000;
 
 /// An incident that something can be done about.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseView {
     /// Its id: what is approved or denied.
     pub incident: String,
@@ -57,7 +57,7 @@ pub struct CaseView {
 }
 
 /// What a person stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PauseView {
     /// `all`, `service:<name>` or `action:<name>`.
     pub scope: String,
@@ -70,7 +70,7 @@ pub struct PauseView {
 }
 
 /// What the fleet brake stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrakeView {
     /// The rule of the alerts.
     pub cause: String,
@@ -85,7 +85,7 @@ pub struct BrakeView {
 }
 
 /// What may still be issued.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
     /// Commands of late.
     pub used: usize,
@@ -96,7 +96,7 @@ pub struct Budget {
 }
 
 /// Everything.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryView {
     /// Log time of this view.
     pub at_ms: UnixMs,
