@@ -371,9 +371,8 @@ impl<C: Core> Keeper<C> {
     async fn dead(&self, at: Position, reason: String) -> Result<Output, Trouble> {
         tracing::error!(actor = C::NAME, position = at, reason, "a message was set aside");
         let entry = self.common.log.get(at).await?;
-        let subject = entry.as_ref().map_or_else(String::new, |entry| entry.subject.to_string());
-        let content_type = entry.as_ref().and_then(|entry| entry.header("content-type")).map(str::to_owned);
-        let payload = entry.map_or_else(Vec::new, |entry| entry.payload.to_vec());
+        let parts = entry.map(|entry| (entry.subject.to_string(), entry.header("content-type").map(str::to_owned), entry.payload.to_vec()));
+        let (subject, content_type, payload) = parts.unwrap_or_default();
         let rejected = Rejected { index: 0, payload, content_type, reason: DecodeError::Poison(reason) };
         let limit = crate::feed::message_limit(&self.common.log);
         let message: Message = outputs::dead(&self.common.root, &subject, at, &rejected, C::NAME, limit);

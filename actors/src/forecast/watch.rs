@@ -175,8 +175,8 @@ impl Watch {
         // The history in the eyes of this model: what its usual error is, and what is to be drawn in.
         let mut x = vec![0.0; learning.rls.beta.len()];
         let mut sizes = Vec::with_capacity(full.len() - reach);
-        let floor = 0.4 * learning.usual(&full);
-        let mut usual = floor / 0.4;
+        let mut usual = learning.usual(&full);
+        let floor = 0.4 * usual;
         self.clean = full;
         for t in reach..self.clean.len() {
             let inside = learning.expect(&self.clean[..t], &mut x);

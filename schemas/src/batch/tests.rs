@@ -125,7 +125,7 @@ fn bytes_behind_the_end_are_set_aside() {
 
 #[test]
 fn what_is_bad_is_kept_as_it_came() {
-    // A field that nobody knows, and a number that JSON cannot write: both are gone once it is written anew.
+    // A field that nobody knows, and blanks: both are gone once it is written anew.
     let mut bad = query(1);
     bad["took_us"] = json!(DAY * 1_000 * 31);
     bad["more"] = json!("x");
