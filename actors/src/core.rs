@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-mod kept;
+pub(crate) mod kept;
 mod topics;
 
 pub use kept::Kept;
@@ -16,10 +16,11 @@ pub use topics::Topics;
 /// `Serialize` and `Deserialize` are its checkpoint: after any prefix of the log, saving and loading must change nothing that
 /// it does later. A field that only saves time (a memo) may be skipped, one that decides anything may not.
 ///
-/// The checkpoint is compact: fields stand by their place, not by their name. So a state must not hold a type with
+/// The checkpoint is compact (postcard): fields stand by their place, not by their name. So a state must not hold a type with
 /// `skip_serializing_if` (most words of the bus have one: [`Alert`], [`Outcome`], [`Ask`], [`Answer`], every event), nor one that
-/// is `untagged` or flattened: what was left out would shift the rest. A word that has to be kept whole is kept as [`Kept`]. The
-/// rig of the tests saves and loads a mind in the course of every story, so that a forgotten one shows.
+/// is `untagged`, tagged from within or flattened: what was left out would shift the rest; nor one that holds a value of any form
+/// ([`Command`], [`Value`]). What has to be kept whole is kept as [`Kept`]. The rig of the tests saves and loads a mind in the
+/// course of every story, so that a forgotten one shows.
 pub trait Core: Serialize + DeserializeOwned + Default + Send + 'static {
     /// One word everywhere: folder, settings table, metric label, subject token.
     const NAME: &'static str;

@@ -32,19 +32,39 @@ pub enum StateError {
         /// What was wanted.
         wanted: String,
     },
-    /// It cannot be decoded.
+    /// Its head cannot be decoded.
     #[error("the checkpoint cannot be read: {0}")]
-    Unreadable(#[from] rmp_serde::decode::Error),
+    Head(#[from] rmp_serde::decode::Error),
+    /// Its state cannot be decoded.
+    #[error("the state in the checkpoint cannot be read: {0}")]
+    State(#[from] postcard::Error),
     /// The settings that were in force cannot be read by this version. Others in their place would decide differently from
     /// here on than a replay from the beginning.
     #[error("the settings in the checkpoint cannot be read: {0}")]
     Settings(#[from] serde_json::Error),
 }
 
-/// The first value of a checkpoint; the state follows it. The state is compact (fields by place), guarded by its version.
+/// A state that cannot be written as a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// Its head cannot.
+    #[error("the checkpoint's head cannot be written: {0}")]
+    Head(#[from] rmp_serde::encode::Error),
+    /// The state itself cannot.
+    #[error("the state cannot be written: {0}")]
+    State(#[from] postcard::Error),
+}
+
+/// How the state behind a head is written: 1 is postcard (fields by place). A checkpoint in another encoding is not read.
+const ENCODING: u16 = 1;
+
+/// The first value of a checkpoint, named `MessagePack`, so that any version can read it; the state follows it in [`ENCODING`],
+/// guarded by its version.
 #[derive(Serialize, Deserialize)]
 struct Head {
     actor: String,
+    #[serde(default)]
+    encoding: u16,
     version: u16,
     incarnation: String,
     partition: u16,
@@ -182,8 +202,8 @@ impl<C: Core> Driver<C> {
     /// The checkpoint: state, place, clock and settings in force.
     ///
     /// # Errors
-    /// A state that `MessagePack` cannot hold.
-    pub fn save(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    /// A state that its encoding cannot hold.
+    pub fn save(&self) -> Result<Vec<u8>, SaveError> {
         let mut bytes = Vec::new();
         self.save_to(&mut bytes)?;
         Ok(bytes)
@@ -192,10 +212,11 @@ impl<C: Core> Driver<C> {
     /// The same, behind what is already there. A state may be many megabytes: whoever knows about how many has made room.
     ///
     /// # Errors
-    /// A state that `MessagePack` cannot hold.
-    pub fn save_to(&self, bytes: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
+    /// A state that its encoding cannot hold.
+    pub fn save_to(&self, bytes: &mut Vec<u8>) -> Result<(), SaveError> {
         let head = Head {
             actor: C::NAME.to_owned(),
+            encoding: ENCODING,
             version: C::STATE_VERSION,
             incarnation: self.incarnation.clone(),
             partition: self.partition,
@@ -205,7 +226,8 @@ impl<C: Core> Driver<C> {
             refused_settings: self.refused_settings,
         };
         rmp_serde::encode::write_named(bytes, &head)?;
-        rmp_serde::encode::write(bytes, &self.core)
+        postcard::to_io(&self.core, bytes)?;
+        Ok(())
     }
 
     /// Takes up a checkpoint.
@@ -216,14 +238,18 @@ impl<C: Core> Driver<C> {
         let mut reader = bytes;
         // The head is read first: the state of another version may not even decode.
         let head = Head::deserialize(&mut rmp_serde::Deserializer::new(&mut reader))?;
-        if head.actor != C::NAME || head.version != C::STATE_VERSION || head.incarnation != incarnation {
-            return Err(StateError::Foreign {
-                found: format!("{} version {} on {}", head.actor, head.version, head.incarnation),
-                wanted: format!("{} version {} on {incarnation}", C::NAME, C::STATE_VERSION),
-            });
+        let wanted = (C::NAME, C::STATE_VERSION, ENCODING, incarnation);
+        let found = (head.actor.as_str(), head.version, head.encoding, head.incarnation.as_str());
+        if found != wanted {
+            let say =
+                |(actor, version, encoding, incarnation)| format!("{actor} version {version} in encoding {encoding} on {incarnation}");
+            return Err(StateError::Foreign { found: say(found), wanted: say(wanted) });
         }
         let settings = Settings::read(&serde_json::from_str(&head.settings)?)?;
-        let core = C::deserialize(&mut rmp_serde::Deserializer::new(&mut reader))?;
+        let (core, rest) = postcard::take_from_bytes(reader)?;
+        if !rest.is_empty() {
+            return Err(postcard::Error::DeserializeBadEncoding.into());
+        }
         Ok(Driver {
             core,
             settings,
@@ -253,6 +279,7 @@ mod tests {
     fn saved(settings: &str) -> Vec<u8> {
         let head = Head {
             actor: "query".to_owned(),
+            encoding: ENCODING,
             version: QueryCore::STATE_VERSION,
             incarnation: "log".to_owned(),
             partition: 0,
@@ -261,9 +288,8 @@ mod tests {
             settings: settings.to_owned(),
             refused_settings: 0,
         };
-        let mut bytes = rmp_serde::to_vec_named(&head).unwrap();
-        rmp_serde::encode::write(&mut bytes, &QueryCore::default()).unwrap();
-        bytes
+        let bytes = rmp_serde::to_vec_named(&head).unwrap();
+        postcard::to_extend(&QueryCore::default(), bytes).unwrap()
     }
 
     #[test]
@@ -272,6 +298,18 @@ mod tests {
         for settings in ["", "{", r#"{"slow_ms": "soon"}"#, r#"{"slow_mss": 5}"#, r#"{"mode": "maybe"}"#] {
             assert!(matches!(Driver::<QueryCore>::load("log", &saved(settings)), Err(StateError::Settings(_))), "{settings}");
         }
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_cut_or_written_otherwise_is_not_taken_up() {
+        let driver = Driver::<QueryCore>::new("log", Settings::default());
+        let whole = driver.save().unwrap();
+        assert!(Driver::<QueryCore>::load("log", &whole).is_ok());
+        for end in 0..whole.len() {
+            assert!(Driver::<QueryCore>::load("log", &whole[..end]).is_err(), "{end}");
+        }
+        assert!(matches!(Driver::<QueryCore>::load("log", &[&whole[..], b"\0"].concat()), Err(StateError::State(_))));
+        assert!(matches!(Driver::<QueryCore>::load("another log", &whole), Err(StateError::Foreign { .. })));
     }
 
     #[test]

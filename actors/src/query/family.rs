@@ -31,6 +31,7 @@ mod tests;
 mod tokens;
 mod uses;
 mod volatile;
+mod walk;
 mod with;
 
 use std::ops::ControlFlow;

@@ -94,6 +94,7 @@ pub(super) struct Case {
     pub(super) opened_ms: UnixMs,
     pub(super) action: String,
     pub(super) target: String,
+    #[serde(with = "crate::core::kept")]
     pub(super) args: Map<String, Value>,
     pub(super) verify: String,
     pub(super) goal: Option<Goal>,

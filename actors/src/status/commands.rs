@@ -70,6 +70,8 @@ pub struct Reply {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandView {
     /// The command as it was issued.
+    #[serde(with = "crate::core::kept")]
+    #[schemars(with = "Command")]
     pub command: Command,
     /// How far it has come.
     pub state: CommandState,

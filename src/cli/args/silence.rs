@@ -1,6 +1,7 @@
 //! `homeostat silence …` and `homeostat acknowledge`: what nobody is to be told of, and who looks after what.
 
-use super::{Named, when};
+use super::Named;
+use super::bus::when;
 use clap::{Args, Subcommand};
 use homeostat_schemas::silence::{Day, Matcher};
 use homeostat_schemas::{Ms, UnixMs};

@@ -1,13 +1,11 @@
 //! What single expressions tell: whether one is a column, a constant, an aggregate.
 
-use std::ops::ControlFlow;
-
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator, Query,
-    SelectItem, Visit, Visitor,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, JoinConstraint, JoinOperator, SelectItem,
 };
 
-use super::{GO_ON, Role, scope};
+use super::walk::{Node, walk};
+use super::{Role, scope};
 
 /// What a join is made by.
 pub(super) fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
@@ -71,25 +69,13 @@ pub(super) fn is_value_word(word: &str) -> bool {
 
 /// Whether an expression reads a column of the row, so that it is no constant to an index.
 pub(super) fn has_columns(expr: &Expr) -> bool {
-    struct Finder(usize, bool);
-    impl Visitor for Finder {
-        type Break = ();
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.0 += 1;
-            GO_ON
+    let mut found = false;
+    walk(expr, &mut |depth, node| {
+        if let Node::Expr(expr) = node {
+            found |= depth == 0 && column_parts(expr).is_some();
         }
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.0 -= 1;
-            GO_ON
-        }
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            self.1 |= self.0 == 0 && column_parts(expr).is_some();
-            GO_ON
-        }
-    }
-    let mut finder = Finder(0, false);
-    let _: ControlFlow<()> = expr.visit(&mut finder);
-    finder.1
+    });
+    found
 }
 
 /// What a comparison uses a column for.

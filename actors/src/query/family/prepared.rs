@@ -1,13 +1,13 @@
 //! From a normal form back to a statement that a database can prepare.
 
 use super::tokens::{grammar, tokens};
-use super::{GO_ON, TEXT_MAX, parse};
+use super::walk::{Node, walk};
+use super::{TEXT_MAX, parse};
 use homeostat_reflexes::sql::Dialect;
-use sqlparser::ast::{Expr, GroupByExpr, OrderByKind, Query, SetExpr, Statement, Visit, Visitor};
+use sqlparser::ast::{Expr, GroupByExpr, OrderByKind, SetExpr, Statement};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Word};
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 
 /// A list has so many values: what `IN (…)` held is not known.
 const LIST: usize = 3;
@@ -64,28 +64,24 @@ pub(in super::super) fn text(normal: &str, dialect: Dialect, rows: u64) -> Optio
 
 /// Is anything sorted or grouped by a placeholder? It was the position of a column, which the normal form does not say.
 fn has_positions(statements: &[Statement]) -> bool {
-    struct Finder(bool);
-    impl Visitor for Finder {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            let orders = query.order_by.iter().filter_map(|order| match &order.kind {
-                OrderByKind::Expressions(orders) => Some(orders),
-                OrderByKind::All(_) => None,
-            });
-            self.0 |= orders.flatten().any(|order| matches!(order.expr, Expr::Value(_)));
-            if let SetExpr::Select(select) = query.body.as_ref()
-                && let GroupByExpr::Expressions(groups, _) = &select.group_by
-            {
-                self.0 |= groups.iter().any(|group| matches!(group, Expr::Value(_)));
-            }
-            GO_ON
+    let mut found = false;
+    let mut see = |_, node: Node<'_>| {
+        let Node::Query(query) = node else { return };
+        let orders = query.order_by.iter().filter_map(|order| match &order.kind {
+            OrderByKind::Expressions(orders) => Some(orders),
+            OrderByKind::All(_) => None,
+        });
+        found |= orders.flatten().any(|order| matches!(order.expr, Expr::Value(_)));
+        if let SetExpr::Select(select) = query.body.as_ref()
+            && let GroupByExpr::Expressions(groups, _) = &select.group_by
+        {
+            found |= groups.iter().any(|group| matches!(group, Expr::Value(_)));
         }
-    }
-    let mut finder = Finder(false);
+    };
     for statement in statements {
-        let _: ControlFlow<()> = statement.visit(&mut finder);
+        walk(statement, &mut see);
     }
-    finder.0
+    found
 }
 
 /// The keyword that a token is.

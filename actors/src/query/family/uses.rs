@@ -1,18 +1,18 @@
 //! What a statement reads, by which columns, and whether its result has a bound.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use homeostat_reflexes::sql::Dialect;
 use sqlparser::ast::{
     Expr, GroupByExpr, Ident, JoinConstraint, LimitClause, OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableWithJoins, Visit, Visitor,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableWithJoins,
 };
 
 use super::facts::{column_parts, constraint, is_aggregate};
 use super::scope::{self, Relation};
 use super::volatile;
-use super::{Analysis, COLUMNS_MAX, ColumnUse, GO_ON, Role, TABLES_MAX};
+use super::walk::{Node, walk};
+use super::{Analysis, COLUMNS_MAX, ColumnUse, Role, TABLES_MAX};
 
 /// Adds to the analysis what the statements use.
 pub(super) fn collect(statements: &[Statement], dialect: Dialect, analysis: &mut Analysis) {
@@ -85,8 +85,7 @@ impl Uses<'_> {
             other => {
                 self.analysis.writes |= matches!(other, Statement::Merge(_));
                 // Tables and conditions of any other statement, without their context.
-                let mut walk = Subqueries { uses: self, depth: 0, role: None, conjunct: false };
-                let _: ControlFlow<()> = other.visit(&mut walk);
+                walk(other, &mut |depth, node| self.see(depth, node, None, false));
             }
         }
     }
@@ -274,51 +273,23 @@ impl Uses<'_> {
 
     /// All columns inside an expression get `role` (if any), and its subqueries are read.
     pub(super) fn inside(&mut self, expr: &Expr, role: Option<Role>, conjunct: bool) {
-        let mut walk = Subqueries { uses: self, depth: 0, role, conjunct };
-        let _: ControlFlow<()> = expr.visit(&mut walk);
-    }
-}
-
-/// Reads the subqueries of an expression, and gives the columns beside them a role.
-struct Subqueries<'u, 'a> {
-    uses: &'u mut Uses<'a>,
-    depth: usize,
-    role: Option<Role>,
-    conjunct: bool,
-}
-
-impl Visitor for Subqueries<'_, '_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        if self.depth == 0 {
-            // It reads its own subqueries.
-            self.uses.query(query);
-        }
-        self.depth += 1;
-        GO_ON
+        walk(expr, &mut |depth, node| self.see(depth, node, role, conjunct));
     }
 
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        GO_ON
-    }
-
-    fn pre_visit_relation(&mut self, relation: &sqlparser::ast::ObjectName) -> ControlFlow<()> {
-        if self.depth == 0 {
-            self.uses.table(&scope::full_name(relation));
+    /// Reads a subquery (which reads its own), and gives a column beside it a role.
+    fn see(&mut self, depth: usize, node: Node<'_>, role: Option<Role>, conjunct: bool) {
+        match node {
+            _ if depth > 0 => {}
+            Node::Query(query) => {
+                self.query(query);
+            }
+            Node::Relation(relation) => self.table(&scope::full_name(relation)),
+            Node::Expr(expr) => {
+                if let (Some(role), Some(parts)) = (role, column_parts(expr)) {
+                    self.column(parts, role, conjunct);
+                }
+                self.analysis.volatile |= volatile::is_volatile(expr, self.dialect);
+            }
         }
-        GO_ON
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if self.depth > 0 {
-            return GO_ON;
-        }
-        if let (Some(role), Some(parts)) = (self.role, column_parts(expr)) {
-            self.uses.column(parts, role, self.conjunct);
-        }
-        self.uses.analysis.volatile |= volatile::is_volatile(expr, self.uses.dialect);
-        GO_ON
     }
 }
