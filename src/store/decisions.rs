@@ -86,7 +86,8 @@ impl Store {
                             .push_bind(body);
                     });
                     insert.push(AGAIN);
-                    insert.build().execute(&mut *tx).await?;
+                    // As many texts as there are lengths of a chunk: a connection would keep a hundred of them prepared.
+                    insert.build().persistent(false).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;
             });

@@ -35,7 +35,8 @@ impl Store {
                         values.push_bind(service).push_bind(fingerprint).push_bind(this).push_bind(body);
                     });
                     insert.push(" ON CONFLICT (service, fingerprint) DO UPDATE SET picture = excluded.picture, body = excluded.body");
-                    insert.build().execute(&mut *tx).await?;
+                    // As many texts as there are lengths of a chunk: a connection would keep a hundred of them prepared.
+                    insert.build().persistent(false).execute(&mut *tx).await?;
                 }
                 sqlx::query("DELETE FROM query WHERE picture <> $1").bind(this).execute(&mut *tx).await?;
                 tx.commit().await?;
