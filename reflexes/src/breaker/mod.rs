@@ -47,7 +47,7 @@
 //! # The states, as we have them
 //! | state | lets through | leaves it |
 //! |---|---|---|
-//! | closed | everything | open, when the share of failed (or slow) calls in the window reaches the threshold with `min_calls` of them, or failures pile up ([`Config::sequential`]) |
+//! | closed | everything | open, when the share of failed (or slow) calls in the window reaches the threshold with `min_calls` of them, or failures pile up, or it is an outage ([`Config::sequential`]) |
 //! | open | nothing | half-open, with the first call after the wait, which grows and is jittered |
 //! | half-open | `half_open_permits` probes | closed or open, as soon as their results make it certain; a probe that passes its deadline has failed |
 //! | forced open, disabled, metrics only | nothing, all, all | when told |

@@ -91,7 +91,7 @@ impl std::fmt::Debug for Breaker {
 
 impl Client {
     /// The breaker for calls to a peer, with the default thresholds: half of at least 20 completed calls within 60 s failed, or
-    /// failures pile up as fast as 20 in a row would.
+    /// failures pile up as fast as 20 in a row would, or 8 in a row where up to 5 % fail usually.
     #[must_use]
     pub fn breaker(&self, peer: &str) -> Breaker {
         self.breaker_with(peer, None, Config::default())
