@@ -173,7 +173,8 @@ impl BreakerCore {
             }
             let scope = self.scopes.entry(key.clone()).or_insert_with(|| Scope::new(cx.now));
             let probe = scope.take(instance, sums, cx.now, cx.config);
-            if probe && scope.phase.take(sums, cx.now, cx.config) {
+            let demand = scope.demand(cx.now);
+            if probe && scope.phase.take(sums, demand, cx.now, cx.config) {
                 self.say(&key, cx);
             } else if self.may_open(&key, cx.now, cx.config) {
                 self.open(&key, cx);

@@ -2,11 +2,15 @@
 
 use super::config::{BreakerConfig, ShedMode};
 use super::scope::Sums;
-use homeostat_schemas::{AdmissionState, UnixMs};
+use homeostat_schemas::{AdmissionState, Ms, UnixMs};
 use serde::{Deserialize, Serialize};
 
 /// So many times as many probes are let through after one that went well.
 const HOPEFUL: f64 = 3.0;
+
+/// What comes back sooner than this after the share was halved says nothing of that, ms. It is short, as half of the calls are lost for
+/// so long: where calls take longer the trial finds no help, and all is given back.
+const TRIAL_GRACE_MS: Ms = 100;
 
 /// The ramp.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +87,7 @@ impl Phase {
     }
 
     /// Calls came back while it is not closed. True when it changed.
-    pub(super) fn take(&mut self, sums: Sums, now: UnixMs, config: &BreakerConfig) -> bool {
+    pub(super) fn take(&mut self, sums: Sums, demand: f64, now: UnixMs, config: &BreakerConfig) -> bool {
         match self {
             Phase::Closed | Phase::Closing { .. } => false,
             Phase::Open { since_ms, good, fraction } => {
@@ -107,10 +111,13 @@ impl Phase {
                 hopeful
             }
             Phase::Ramping(ramp) => {
+                if ramp.trial.is_some() && now.saturating_sub(ramp.step_ms) < TRIAL_GRACE_MS {
+                    return false;
+                }
                 ramp.step.ok = ramp.step.ok.saturating_add(sums.ok);
                 ramp.step.failed = ramp.step.failed.saturating_add(sums.failed);
                 ramp.step.slow = ramp.step.slow.saturating_add(sums.slow);
-                false
+                ramp.end_trial(demand, now)
             }
         }
     }
@@ -133,6 +140,7 @@ impl Phase {
                 *fraction = wanted;
                 changed
             }
+            Phase::Ramping(ramp) if ramp.trial.is_some() => ramp.end_trial(demand, now),
             Phase::Ramping(ramp) if now.saturating_sub(ramp.step_ms) >= config.ramp_every_ms => {
                 let next = ramp.next(demand, now, config);
                 let changed = next != *self;
@@ -149,30 +157,47 @@ impl Ramp {
         Ramp { fraction: share(fraction), retries: 0.0, stepped_back: false, step: Sums::default(), step_ms: now, trial: None, floor: 0.0 }
     }
 
+    /// Does shedding half of the calls help? It does when the rest makes up for it: when twice the share succeeds, or where that cannot
+    /// be, three quarters of the failures go. Failures are reported at once and successes with the next sum, so failures are what is
+    /// counted, by A. Wald's sequential test (1945) of their rate: as many as before, or as few as then? True when it is known, and the
+    /// ramp goes on accordingly.
+    #[allow(clippy::cast_precision_loss)]
+    fn end_trial(&mut self, demand: f64, now: UnixMs) -> bool {
+        /// To shed half for nothing is dear: it is taken for help with this chance of error …
+        const HELPS: f64 = 1e-5;
+        /// … and what costs little, to give it back, is done with this.
+        const HELPS_NOT: f64 = 0.1;
+        /// After so many calls without a verdict it does not help enough.
+        const CALLS_MAX: f64 = 100.0;
+        let Some(before) = self.trial else { return false };
+        let bad = before.clamp(0.01, 0.99);
+        let helped = 1.0 - (2.0 * (1.0 - bad)).min(1.0 - bad / 4.0);
+        let calls = demand * self.fraction * now.saturating_sub(self.step_ms.saturating_add(TRIAL_GRACE_MS)) as f64 / 1_000.0;
+        let failures = self.step.failed.saturating_add(self.step.slow.min(self.step.ok)) as f64;
+        let evidence = calls * (bad - helped) - failures * (bad / helped).ln();
+        // Where reports are late or lost there are no failures either: half of the calls must have come back, and gone well.
+        let back = self.step.ok.saturating_add(self.step.failed) as f64;
+        let helps = evidence >= -HELPS.ln() && back >= calls / 2.0 && bad_share(self.step) < f64::midpoint(bad, helped);
+        if !helps && evidence > HELPS_NOT.ln() && calls < CALLS_MAX {
+            return false;
+        }
+        let next = Ramp { step: Sums::default(), step_ms: now, trial: None, ..self.clone() };
+        *self = if helps { Ramp { stepped_back: true, ..next } } else { Ramp { fraction: 1.0, floor: before, ..next } };
+        true
+    }
+
     /// One look: what the calls of this step say.
     fn next(&self, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
         /// With fewer calls a share says nothing.
         const ENOUGH: u64 = 5;
-        /// So many calls tell a share that shedding made lower from one that chance did …
-        const TRIAL: u64 = 60;
-        /// … when it is lower by so much (three standard deviations of a share of so many).
-        const HELPS: f64 = 0.2;
+        /// A share that was found not to depend on the load may be so much worse by chance.
+        const CHANCE: f64 = 0.2;
         /// One failure, or two, is what a healthy peer has as well.
         const STEP_BACK: u64 = 3;
         let seen = self.step.ok.saturating_add(self.step.failed);
         let bad = bad_share(self.step);
         let next = Ramp { step: Sums::default(), step_ms: now, ..self.clone() };
-        if let Some(before) = self.trial {
-            if seen < TRIAL {
-                return Phase::Ramping(Ramp { step_ms: now, ..self.clone() });
-            }
-            return Phase::Ramping(if bad + HELPS <= before {
-                Ramp { trial: None, stepped_back: true, ..next }
-            } else {
-                Ramp { trial: None, fraction: 1.0, floor: before, ..next }
-            });
-        }
-        let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + HELPS } else { 0.0 });
+        let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + CHANCE } else { 0.0 });
         let failed_for_good = self.floor < 1.0 && self.step.failed >= ENOUGH && self.step.ok == 0;
         if failed_for_good {
             return Phase::Open { since_ms: now, fraction: probe_fraction(demand, config), good: 0 };

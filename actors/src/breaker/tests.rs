@@ -146,6 +146,46 @@ fn where_shedding_does_not_help_the_share_is_given_back() {
     assert_eq!((view[0].state, view[0].fraction), (AdmissionState::Ramping, 1.0));
 }
 
+/// A peer of which 60 % fail, until a share is shed; the time of that, s.
+fn shed(rig: &mut Rig<BreakerCore>) -> f64 {
+    let mut now = 0.0;
+    while rig.driver().view().iter().all(|view| view.state == AdmissionState::Closed) {
+        rig.feed(traffic(now, now + 0.25, 10, |_| (2, 3)));
+        now += 0.25;
+        assert!(now < 10.0);
+    }
+    assert_eq!(rig.driver().view()[0].fraction, 0.5);
+    now
+}
+
+#[test]
+fn what_does_not_help_is_given_back_within_half_a_second() {
+    let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::Fraction, ..BreakerConfig::default() });
+    let now = shed(&mut rig);
+    rig.feed(traffic(now, now + 0.5, 10, |n| if n % 2 == 0 { (1, 1) } else { (0, 2) }));
+    assert_eq!(rig.driver().view()[0].fraction, 1.0, "{}", said(&rig));
+}
+
+#[test]
+fn what_helps_stays_shed_and_is_given_back_in_steps() {
+    let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::Fraction, ..BreakerConfig::default() });
+    let now = shed(&mut rig);
+    rig.feed(traffic(now, now + 1.5, 10, |_| (2, 0)));
+    let fraction = rig.driver().view()[0].fraction;
+    assert!((0.5..0.7).contains(&fraction), "{}", said(&rig));
+    rig.feed(traffic(now + 1.5, now + 12.0, 10, |_| (4, 0)));
+    assert_eq!(rig.driver().view()[0].state, AdmissionState::Closed, "{}", said(&rig));
+}
+
+#[test]
+fn silence_is_no_sign_that_shedding_helps() {
+    let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::Fraction, ..BreakerConfig::default() });
+    let now = shed(&mut rig);
+    rig.until(now + 5.0);
+    rig.feed(traffic(now + 5.0, now + 5.5, 10, |_| (2, 0)));
+    assert_eq!(rig.driver().view()[0].fraction, 1.0, "{}", said(&rig));
+}
+
 #[test]
 fn observing_says_nothing_to_replicas() {
     let mut settings = Settings::<BreakerConfig>::default();
