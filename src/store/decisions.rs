@@ -7,8 +7,8 @@ use homeostat_schemas::{Position, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Rows a statement: eleven values each, far below what either database takes.
-const CHUNK: usize = 200;
+/// Rows a statement: ten values each. Fewer trips than one a row, and little memory while it is prepared.
+const CHUNK: usize = 50;
 
 /// Which decisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Store {
                             .push_bind(body);
                     });
                     insert.push(AGAIN);
-                    // As many texts as there are lengths of a chunk: a connection would keep a hundred of them prepared.
+                    // There are as many texts as lengths of a chunk, and a connection would keep all of them prepared.
                     insert.build().persistent(false).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;
