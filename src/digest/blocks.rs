@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// About how long a block is, bytes.
-const BLOCK: usize = 1024 * 1024;
+/// About how long a block is, bytes: it fits into one processor's cache, with what is known of the statements beside it.
+const BLOCK: usize = 512 * 1024;
 /// An entry that is longer is cut, bytes.
 pub const ENTRY_MAX: usize = 64 * 1024 * 1024;
 
-/// A stretch of a log that ends where an entry ends. A block that has been read may be given back to [`Blocks::read`]: memory
-/// that is there already is filled sooner than new memory is.
+/// A stretch of a log that ends where an entry ends. A block that has been looked through is filled again by [`Blocks::read`]:
+/// memory that is there already is filled sooner than new memory is.
 #[derive(Default)]
 pub struct Block {
     buffer: Vec<u8>,
@@ -32,6 +32,10 @@ impl Deref for Block {
 
 impl Block {
     fn set(&mut self, text: &[u8]) {
+        if self.buffer.len() > 2 * BLOCK {
+            // What a very long entry needed is not kept.
+            self.buffer = Vec::new();
+        }
         self.reserve(text.len());
         self.len = text.len();
         if let Some(place) = self.buffer.get_mut(..self.len) {
@@ -62,43 +66,54 @@ impl Block {
 
 /// Cuts what is read into blocks.
 pub struct Blocks<'a> {
-    input: &'a mut dyn Read,
+    input: &'a mut (dyn Read + Send),
     format: LogFormat,
-    rest: Block,
+    /// What was read of the entry with which the next block begins.
+    rest: Vec<u8>,
+    /// The number of the next block.
+    next: u64,
     ended: bool,
 }
 
 impl<'a> Blocks<'a> {
     /// The blocks of a log.
     #[must_use]
-    pub fn new(input: &'a mut dyn Read, format: LogFormat) -> Blocks<'a> {
-        Blocks { input, format, rest: Block::default(), ended: false }
+    pub fn new(input: &'a mut (dyn Read + Send), format: LogFormat) -> Blocks<'a> {
+        Blocks { input, format, rest: Vec::new(), next: 0, ended: false }
     }
 
-    /// The next block; `None` at the end. `spare` is a block that nobody needs any more, or an empty one.
+    /// Reads the next block; its number, from 0, or `None` at the end.
     ///
     /// # Errors
-    /// Reading failed, or the gzip is damaged.
-    pub fn read(&mut self, spare: Block) -> io::Result<Option<Block>> {
-        // What a very long entry needed is not kept.
-        let spare = if spare.buffer.len() > 2 * BLOCK { Block::default() } else { spare };
-        let mut block = std::mem::replace(&mut self.rest, Block { len: 0, ..spare });
+    /// Reading failed, or the gzip is damaged. There is no next block after that.
+    pub fn read(&mut self, block: &mut Block) -> io::Result<Option<u64>> {
+        block.set(&self.rest);
+        self.rest.clear();
         let mut wanted = BLOCK;
-        loop {
-            self.ended = self.ended || block.fill(self.input, wanted)?;
-            if self.ended {
-                return Ok((!block.is_empty()).then_some(block));
+        while !self.ended {
+            match block.fill(self.input, wanted) {
+                Ok(ended) => self.ended = ended,
+                Err(error) => {
+                    self.ended = true;
+                    return Err(error);
+                }
             }
-            if let Some(at) = self.format.last_entry(&block) {
-                self.rest.set(block.get(at..).unwrap_or_default());
+            if self.ended {
+                break;
+            }
+            if let Some(at) = self.format.last_entry(block) {
+                self.rest.extend_from_slice(block.get(at..).unwrap_or_default());
                 block.len = at;
-                return Ok(Some(block));
+                break;
             }
             if block.len() >= ENTRY_MAX {
-                return Ok(Some(block));
+                break;
             }
             wanted = block.len() * 2;
         }
+        let number = self.next;
+        self.next += 1;
+        Ok((!block.is_empty()).then_some(number))
     }
 }
 
@@ -158,14 +173,8 @@ mod tests {
     fn all(text: &[u8], format: LogFormat) -> Vec<Vec<u8>> {
         let mut input = Cursor::new(text.to_vec());
         let mut blocks = Blocks::new(&mut input, format);
-        let mut spare = Block::default();
-        let next = || {
-            let block = blocks.read(std::mem::take(&mut spare)).unwrap()?;
-            let text = block.to_vec();
-            spare = block;
-            Some(text)
-        };
-        std::iter::from_fn(next).collect()
+        let mut block = Block::default();
+        std::iter::from_fn(|| blocks.read(&mut block).unwrap().map(|_| block.to_vec())).collect()
     }
 
     #[test]
