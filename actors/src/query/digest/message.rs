@@ -35,6 +35,9 @@ const SEVERITIES: [(&[u8], Severity); 18] = [
     (b"DEBUG5", Severity::Other),
 ];
 
+/// Numbers of so many digits always fit.
+const DIGITS_MAX: usize = 19;
+
 /// How far into a line its severity may stand, bytes.
 const PREFIX_MAX: usize = 512;
 
@@ -120,28 +123,41 @@ fn statement(text: &str) -> Option<&str> {
 fn duration(text: &str) -> Option<(u64, &str)> {
     let end = memchr(b' ', text.as_bytes())?;
     let rest = text.get(end..)?.strip_prefix(" ms")?;
-    Some((fixed(text.as_bytes().get(..end)?, 1_000)?, rest))
+    Some((fixed(text.as_bytes().get(..end)?, 3)?, rest))
 }
 
 /// A number of digits, as many as always fit.
 pub(super) fn whole(text: &[u8]) -> Option<u64> {
-    let (&first, rest) = text.split_first().filter(|_| text.len() < 20)?;
-    rest.iter().try_fold(digit(first)?, |sum, byte| Some(sum * 10 + digit(*byte)?))
+    let (number, end) = digits(text, 0);
+    (end == text.len() && (1..=DIGITS_MAX).contains(&end)).then_some(number)
 }
 
-/// A number of digits, perhaps with a fraction, in parts of which `unit` make a whole; smaller ones are cut off.
-pub(super) fn fixed(text: &[u8], mut unit: u64) -> Option<u64> {
-    let dot = text.iter().position(|byte| *byte == b'.').unwrap_or(text.len());
-    let mut sum = whole(text.get(..dot)?)?.checked_mul(unit)?;
-    for byte in text.get(dot + 1..).unwrap_or_default() {
-        unit /= 10;
-        sum = sum.saturating_add(digit(*byte)? * unit);
+/// A number of digits, perhaps with a fraction, in units of the last of at most six `decimals`; what is smaller is cut off.
+pub(super) fn fixed(text: &[u8], decimals: usize) -> Option<u64> {
+    const POWERS: [u64; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
+    let (number, dot) = digits(text, 0);
+    let sum = number.checked_mul(*POWERS.get(decimals)?).filter(|_| (1..=DIGITS_MAX).contains(&dot))?;
+    match text.get(dot) {
+        Some(b'.') => {}
+        Some(_) => return None,
+        None => return Some(sum),
     }
-    Some(sum)
+    let kept = text.get(..dot + 1 + decimals).unwrap_or(text);
+    let (parts, end) = digits(kept, dot + 1);
+    let (_, cut) = digits(text, end);
+    let missing = POWERS.get((dot + 1 + decimals).checked_sub(end)?)?;
+    (cut == text.len()).then(|| sum.saturating_add(parts * missing))
 }
 
-fn digit(byte: u8) -> Option<u64> {
-    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
+/// The number whose digits begin at `at`, and where they end.
+#[inline]
+fn digits(text: &[u8], mut at: usize) -> (u64, usize) {
+    let mut number = 0u64;
+    while let Some(byte) = text.get(at).filter(|byte| byte.is_ascii_digit()) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        at += 1;
+    }
+    (number, at)
 }
 
 /// A time as PostgreSQL writes it: `2026-11-25 16:00:18.123 UTC`, `…+02`, or seconds since 1970 (`%n`); 0 when it is none. The name of a time zone is
@@ -174,7 +190,8 @@ fn is_time(window: &[u8]) -> bool {
 pub(super) fn civil(bytes: &[u8]) -> UnixMs {
     // Up to the second all are of one length. What is missing is 0.
     let clock = bytes.first_chunk::<CLOCK>().copied().unwrap_or_else(|| std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(b'0')));
-    let digit = |byte: u8| i64::from(byte.wrapping_sub(b'0') % 10);
+    // Of what is no digit anything may come.
+    let digit = |byte: u8| u32::from(byte & 15);
     let two = |at: usize| digit(clock[at]) * 10 + digit(clock[at + 1]);
     let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
@@ -199,12 +216,9 @@ pub(super) fn civil(bytes: &[u8]) -> UnixMs {
             offset = (hours * 60 + minutes) * if *sign == b'-' { -1 } else { 1 };
         }
     }
-    // Days from civil (Howard Hinnant, chrono-compatible low-level date algorithms).
+    // Days from civil (Howard Hinnant, chrono-compatible low-level date algorithms), of years after Christ: an era is 400 of them.
     let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let era = y / 400;
-    let year_of_era = y - era * 400;
-    let day_of_year = (153 * m + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    let seconds = days * 86_400 + two(11) * 3_600 + two(14) * 60 + two(17) - offset * 60;
-    u64::try_from(seconds * 1_000 + millis).unwrap_or(0)
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 719_469;
+    let minutes = i64::from(days) * 1_440 + i64::from(two(11) * 60 + two(14)) - offset;
+    u64::try_from((minutes * 60 + i64::from(two(17))) * 1_000 + i64::from(millis)).unwrap_or(0)
 }

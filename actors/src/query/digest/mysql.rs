@@ -157,7 +157,7 @@ fn word<'a>(line: &mut &'a [u8]) -> &'a [u8] {
 
 /// `0.000123` seconds as microseconds.
 fn seconds(word: &[u8]) -> Option<u64> {
-    fixed(word, 1_000_000)
+    fixed(word, 6)
 }
 
 /// `2023-01-01T00:00:00.123456Z`, or `071015 21:43:52` of older servers; 0 when it is neither.
@@ -184,12 +184,12 @@ fn timestamp(line: &[u8]) -> Option<UnixMs> {
     let mut rest = rest.strip_suffix(b";").filter(|_| set.eq_ignore_ascii_case(b"set "))?;
     let mut at = None;
     while !rest.is_empty() {
-        let (variable, more) = rest.split_at_checked(memchr(b',', rest).unwrap_or(rest.len()))?;
+        let (variable, more) = rest.split_at_checked(rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len()))?;
         rest = more.get(1..).unwrap_or_default();
-        let equals = memchr(b'=', variable)?;
+        let equals = variable.iter().position(|byte| *byte == b'=')?;
         let name = variable.get(..equals)?.trim_ascii();
         if name.eq_ignore_ascii_case(b"timestamp") {
-            at = Some(fixed(variable.get(equals + 1..)?.trim_ascii(), 1_000)?);
+            at = Some(fixed(variable.get(equals + 1..)?.trim_ascii(), 3)?);
         } else if !name.eq_ignore_ascii_case(b"last_insert_id") && !name.eq_ignore_ascii_case(b"insert_id") {
             return None;
         }

@@ -198,6 +198,19 @@ fn more_statements_than_there_is_room_for_are_counted_together() {
 }
 
 #[test]
+fn numbers_are_digits_with_at_most_one_dot() {
+    use super::message::fixed;
+    let read = |text: &str| fixed(text.as_bytes(), 3);
+    for (text, wanted) in [("0.002", 2), ("7", 7_000), ("7.", 7_000), ("7.5", 7_500), ("12.3456", 12_345), ("0.00", 0)] {
+        assert_eq!(read(text), Some(wanted), "{text}");
+    }
+    for text in ["", ".5", "-1", "1e3", "1.5x", "1.2345x", "1.2.3", "1.23.4", "12345678901234567890", "9999999999999999999"] {
+        assert_eq!(read(text), None, "{text}");
+    }
+    assert_eq!(fixed(b"3.000017", 6), Some(3_000_017));
+}
+
+#[test]
 fn times_with_offsets_are_instants_and_impossible_ones_are_none() {
     for (text, ms) in [
         ("2026-11-25 16:33:08.096 UTC", 1_795_624_388_096),
