@@ -121,7 +121,7 @@ fn a_double_quoted_token_is_a_name_where_nothing_else_can_stand() {
         create table if not exists t(`first name` text default ?, b int check(? > ?), primary key(`first name`, b), foreign key(`c d`) references u(`e f`))
             Ddl {"has_literals"}
         select f(?, ?), ? from `g h` join `i j`.k where l in (?)
-            Select {"has_literals", "has_in_list", "has_from", "has_where", "has_join"}
+            Select {"has_literals", "has_in_list", "has_from", "has_where", "has_join", "has_single_keys"}
         set ? = ?
             Session {"has_literals"}
     "#]];
@@ -257,4 +257,36 @@ fn names_of_dialects_and_fingerprints_are_read_as_they_are_written() {
     assert!("123".parse::<Fingerprint>().is_err() && "000000000000012G".parse::<Fingerprint>().is_err());
     assert_eq!(serde_json::to_string(&print).unwrap(), "\"0000000000000123\"");
     assert_eq!(serde_json::to_string(&Verb::KeyValue).unwrap(), "\"key_value\"");
+}
+
+#[test]
+fn a_list_of_one_literal_is_told_from_longer_ones() {
+    let mut normaliser = Normaliser::new();
+    let mut single = |statement: &str| normaliser.normalise(statement, Dialect::Postgresql).shape.has_single_keys();
+    for statement in [
+        "select * from t where a in (7)",
+        "select * from t where a in ( 'x' ) and b in (-7)",
+        "select * from t where a = 5 and b not in (7::int) limit 1",
+        "delete from t where a in (7)",
+    ] {
+        assert!(single(statement), "{statement}");
+    }
+    for statement in [
+        "select * from t where a = 7",
+        "select * from t where a in (7, 7)",
+        "select * from t where a in (7) and b in (1, 2)",
+        "select * from t where a in ($1)",
+        "select * from t where a in (?)",
+        "select * from t where a in (...)",
+        "select * from t where a in (7, ...)",
+        "select * from t where a in ()",
+        "select * from t where a in (7) and b = $1",
+        "select * from t where a in (b)",
+        "select * from t where (a, b) in ((1, 2))",
+        "select * from t where a in (select b from u limit 1)",
+        "select * from t where a in (7",
+        "insert into t values (7)",
+    ] {
+        assert!(!single(statement), "{statement}");
+    }
 }

@@ -205,7 +205,7 @@ impl QueryCore {
         let suppressed = query.suppressed == Some(true);
         if let Some(slot) = slot {
             let part = match self.shapes.get(recognised.shape) {
-                Some(shape) if !cached && !suppressed && shape.repeatable().is_some() && !is_left_alone(query, config) => Part::Run(Run {
+                Some(shape) if !cached && !suppressed && shape.may_loop(recognised) && !is_left_alone(query, config) => Part::Run(Run {
                     shape: recognised.shape,
                     parent: traces::valid(query.parent.as_deref()).map_or(0, traces::span_hash),
                     source: query.source.as_deref().map_or(0, traces::span_hash),

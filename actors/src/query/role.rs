@@ -19,8 +19,11 @@ pub(super) enum Role {
     Housekeeping,
     /// It is one page of a walk through a result.
     Page,
-    /// It handles many rows at once: an `IN (…)` over keys, several rows of `VALUES`.
+    /// It handles many rows at once: `= ANY (…)` over keys, several rows of `VALUES`.
     Batch,
+    /// It asks for the rows of the keys in an `IN (…)`: a batch where that holds several, one question of a loop where it holds
+    /// one. The normal form does not tell which.
+    Keys,
     /// The statement was cut: two different ones may look the same.
     Cut,
 }
@@ -47,7 +50,7 @@ pub(super) fn role(normal: &str, verb: Verb, shape: Shape) -> Role {
         return Role::Page;
     }
     if clauses.is_batch() {
-        return Role::Batch;
+        return if clauses.arrays { Role::Batch } else { Role::Keys };
     }
     if kind == StatementKind::Select && !shape.has_offset() && clauses.is_page(shape.has_limit()) {
         return Role::Page;
@@ -116,6 +119,8 @@ struct Clauses<'a> {
     equal: Vec<&'a str>,
     /// Columns with `in (?)` or `= any (?)`.
     listed: Vec<&'a str>,
+    /// Some of them with `= any (?)`: an array, of which nobody sees how many it holds.
+    arrays: bool,
     /// Columns with `> ?` or `>= ?`.
     above: Vec<&'a str>,
     /// Columns with `< ?` or `<= ?`.
@@ -147,7 +152,8 @@ impl<'a> Clauses<'a> {
                 _ if !in_condition => {}
                 "=" if index > 0 && at(index + 1) == "?" => clauses.equal.push(last_name(at(index - 1))),
                 "=" if index > 0 && at(index + 1) == "any" && at(index + 2) == "(" && at(index + 3) == "?" => {
-                    clauses.listed.push(last_name(at(index - 1)))
+                    clauses.listed.push(last_name(at(index - 1)));
+                    clauses.arrays = true;
                 }
                 "in" if index > 0
                     && at(index - 1) != "not"

@@ -71,7 +71,12 @@ pub(super) struct Shape {
 impl Shape {
     /// Its kind for N+1; `None` when repeats of it are no finding.
     pub(super) fn repeatable(&self) -> Option<StatementKind> {
-        if self.role == Role::Data { StatementKind::of(self.verb) } else { None }
+        if matches!(self.role, Role::Data | Role::Keys) { StatementKind::of(self.verb) } else { None }
+    }
+
+    /// May this execution be one of a loop? One that asks for several keys at once is none, nor one of which that is not known.
+    pub(super) fn may_loop(&self, seen: Recognised) -> bool {
+        self.repeatable().is_some() && (self.role != Role::Keys || seen.single_keys)
     }
 
     /// Does one execution in twenty return more rows than anybody reads?
@@ -100,6 +105,8 @@ pub(super) struct Recognised {
     pub(super) shape: u32,
     /// A keyed hash of its parameters, as far as the statement or the sender says.
     pub(super) params: Params,
+    /// Each of its `IN (…)` is seen to hold one key.
+    pub(super) single_keys: bool,
 }
 
 /// What is known of the parameters of one execution.
@@ -116,8 +123,7 @@ pub(super) enum Params {
 #[derive(Clone, Copy)]
 struct Remembered {
     text: u128,
-    shape: u32,
-    params: Params,
+    seen: Recognised,
 }
 
 /// Every shape.
@@ -171,14 +177,14 @@ impl Shapes {
         #[allow(clippy::cast_possible_truncation)] // any bits of a hash will do
         let line = text as usize % MEMO_LEN;
         let mut recognised = match self.memo.get(line) {
-            Some(Some(known)) if known.text == text => Recognised { shape: known.shape, params: known.params },
+            Some(Some(known)) if known.text == text => known.seen,
             _ => {
-                let recognised = self.read(query, service, system, now, config);
+                let seen = self.read(query, service, system, now, config);
                 if self.memo.is_empty() {
                     self.memo.resize(MEMO_LEN, None);
                 }
-                self.memo[line] = Some(Remembered { text, shape: recognised.shape, params: recognised.params });
-                recognised
+                self.memo[line] = Some(Remembered { text, seen });
+                seen
             }
         };
         if let Some(params) = &query.params {
@@ -195,6 +201,7 @@ impl Shapes {
             None if normalised.shape.has_placeholders() => Params::Unknown,
             None => Params::None,
         };
+        let of = |shape| Recognised { shape, params, single_keys: normalised.shape.has_single_keys() };
         let fingerprint = normalised.fingerprint;
         let key = place(service, fingerprint);
         if let Some(index) = self.places.get(key) {
@@ -204,10 +211,10 @@ impl Shapes {
                 .get(index as usize)
                 .and_then(Option::as_ref)
                 .is_some_and(|s| s.service == service && s.fingerprint == fingerprint);
-            return Recognised { shape: if same { index } else { NO_SHAPE }, params };
+            return of(if same { index } else { NO_SHAPE });
         }
         if self.places.len() >= config.shapes_max {
-            return Recognised { shape: NO_SHAPE, params };
+            return of(NO_SHAPE);
         }
         let (verb, role) = deed(&normalised, dialect);
         let key_value = query.system.as_deref().is_some_and(is_key_value);
@@ -246,13 +253,13 @@ impl Shapes {
                 index
             }
             None => {
-                let Ok(index) = u32::try_from(self.shapes.len()) else { return Recognised { shape: NO_SHAPE, params } };
+                let Ok(index) = u32::try_from(self.shapes.len()) else { return of(NO_SHAPE) };
                 self.shapes.push(Some(shape));
                 index
             }
         };
         self.places.insert(key, index);
-        Recognised { shape: index, params }
+        of(index)
     }
 
     /// Makes room when there is none: what has not been seen since `before` joins the rest. Never a shape that is slow or

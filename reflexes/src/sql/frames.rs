@@ -19,6 +19,8 @@ struct Frame {
     list: bool,
     /// It is a row of `VALUES`.
     row: bool,
+    /// It is a list behind `IN`, and nothing in it is a second key so far.
+    key: bool,
     /// `VALUES` stands in it, and this is where its last row ended.
     rows_end: usize,
     last_row: Stretch,
@@ -42,6 +44,7 @@ impl Frames {
         const EMPTY: Frame = Frame {
             list: false,
             row: false,
+            key: false,
             rows_end: 0,
             last_row: Stretch { start: 0, end: 0 },
             open: 0,
@@ -83,7 +86,22 @@ impl Frames {
     /// What follows is a subquery, no list.
     #[inline]
     pub(super) fn is_subquery(&mut self) {
-        self.current().list = false;
+        let frame = self.current();
+        (frame.list, frame.key) = (false, false);
+    }
+
+    /// The bracket that was just opened is a list of keys.
+    #[inline]
+    pub(super) fn expect_keys(&mut self) {
+        if self.beyond == 0 {
+            self.current().key = true;
+        }
+    }
+
+    /// Whether what is open here is a list of keys that holds one, or none.
+    #[inline]
+    pub(super) fn in_single_key(&mut self) -> bool {
+        self.beyond == 0 && self.current().key
     }
 
     /// `VALUES` was written; rows follow.
@@ -112,6 +130,7 @@ impl Frames {
         let frame = self.current();
         frame.list = list;
         frame.row = row;
+        frame.key = false;
         frame.open = open;
         frame.item = item;
         frame.rows_end = 0;
@@ -142,8 +161,9 @@ impl Frames {
     /// A comma was written: the next item begins.
     #[inline]
     pub(super) fn begin_item(&mut self, output: &Output) {
-        let item = output.len();
-        self.current().item = item;
+        let frame = self.current();
+        frame.item = output.len();
+        frame.key = false;
     }
 
     /// The closing bracket was written. Says whether it closed a row that repeats the row before it; that row is then

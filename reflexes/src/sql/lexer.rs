@@ -90,6 +90,8 @@ pub(super) struct Lexer<'s> {
     pub(super) in_set: bool,
     /// Within `/*! … */`.
     pub(super) in_code_comment: bool,
+    /// Lists behind `IN` that are not seen to hold one literal, an open one among them.
+    pub(super) unclear_lists: u32,
     /// `COPY`: what follows the semicolon is data.
     pub(super) data_follows: bool,
     /// Where the first statement ends in the output, with its semicolon; 0 before that.
@@ -117,6 +119,7 @@ impl<'s> Lexer<'s> {
             in_limit: false,
             in_set: false,
             in_code_comment: false,
+            unclear_lists: 0,
             data_follows: false,
             first_end: 0,
             set_end: 0,
@@ -176,6 +179,11 @@ impl<'s> Lexer<'s> {
             self.verb = Some(Verb::KeyValue);
             self.note(Shape::NOT_SQL);
         }
+        let shape = self.facts.shape;
+        // A placeholder may be what a sender made of a whole list.
+        if shape.has_in_list() && self.unclear_lists == 0 && !shape.has_placeholders() {
+            self.note(Shape::SINGLE_KEYS);
+        }
         self.facts.verb = self.verb.unwrap_or_default();
         self.facts
     }
@@ -217,12 +225,12 @@ impl<'s> Lexer<'s> {
 
     fn open(&mut self) {
         let next_row = self.previous == Previous::Comma && self.frames.is_next_row(self.output);
-        let (mut list, mut row) = (false, next_row);
+        let (mut list, mut row, mut keys) = (false, next_row, false);
         match self.previous {
             Previous::Keyword => {
                 match self.keyword {
                     Keyword::In => {
-                        list = true;
+                        (list, keys) = (true, true);
                         self.note(Shape::IN_LIST);
                     }
                     Keyword::Values => row = true,
@@ -246,6 +254,10 @@ impl<'s> Lexer<'s> {
             self.note(Shape::ROWS);
         }
         self.push(b'(', list || row, row);
+        if keys {
+            self.frames.expect_keys();
+            self.unclear_lists = self.unclear_lists.saturating_add(1);
+        }
     }
 
     pub(super) fn push(&mut self, bracket: u8, list: bool, row: bool) {
@@ -261,6 +273,9 @@ impl<'s> Lexer<'s> {
     }
 
     pub(super) fn close_with(&mut self, bracket: u8) {
+        if self.frames.in_single_key() && matches!(self.previous, Previous::Literal | Previous::String) {
+            self.unclear_lists = self.unclear_lists.saturating_sub(1);
+        }
         let item = self.frames.end_item(self.output);
         self.output.byte(bracket);
         let row = self.frames.close(self.output);

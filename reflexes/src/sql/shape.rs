@@ -40,6 +40,7 @@ flags! {
     12 UNTERMINATED is_unterminated "A quoted token or comment never ended: the statement was cut.";
     13 NOT_SQL is_not_sql "It is no SQL: a JSON command or a key-value command.";
     14 NULL_LIMIT has_null_limit "Its outermost `LIMIT` is `NULL`, which in PostgreSQL is none; the normal form does not tell.";
+    15 SINGLE_KEYS has_single_keys "It has `IN (…)`, and each is seen to hold one literal. Lists collapse, so this is of the text, not of its normal form.";
 }
 
 impl Shape {

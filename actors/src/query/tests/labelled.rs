@@ -19,7 +19,10 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    serde_json::from_str(include_str!("../../../tests/data/query/n_plus_one.json")).unwrap()
+    [include_str!("../../../tests/data/query/n_plus_one.json"), include_str!("../../../tests/data/query/single_keys.json")]
+        .iter()
+        .flat_map(|cases| serde_json::from_str::<Vec<Case>>(cases).unwrap())
+        .collect()
 }
 
 fn config(case: &Case) -> QueryConfig {

@@ -113,12 +113,12 @@ fn pages_batches_and_housekeeping_are_not() {
         Page         select * from items where (created_at, id) < (?, ?) order by created_at desc, id desc limit ?
         Page         select * from items where id between ? and ?
         Page         select * from items where id >= ? and id < ?
-        Batch        select * from items where order_id in (?)
+        Keys         select * from items where order_id in (?)
         Batch        select * from items where order_id = any (?)
-        Batch        select * from comments where commentable_type = ? and commentable_id in (?)
-        Batch        select * from items where tenant_id = ? and order_id in (?)
-        Batch        select * from items where deleted = ? and order_id in (?)
-        Batch        delete from items where id in (?)
+        Keys         select * from comments where commentable_type = ? and commentable_id in (?)
+        Keys         select * from items where tenant_id = ? and order_id in (?)
+        Keys         select * from items where deleted = ? and order_id in (?)
+        Keys         delete from items where id in (?)
         Batch        insert into t(a) values (?)
         Batch        copy t from stdin
         Housekeeping select ?
