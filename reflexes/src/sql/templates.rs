@@ -188,13 +188,21 @@ impl Templates {
         }
     }
 
-    /// A new edge from a place; says where it leads.
+    /// A new edge from a place, behind those that are there: what is frequent is learnt early and found first. Says where it leads.
     #[allow(clippy::cast_possible_truncation)] // both are bounded far below
     fn grow(&mut self, here: usize, symbol: u8, edge: &[u8]) -> usize {
         let (new, from) = (self.places.len(), self.text.len() as u32);
         self.text.extend_from_slice(edge);
-        let sibling = self.places.get_mut(here).map_or(NOWHERE, |place| std::mem::replace(&mut place.child, new as u32));
-        self.places.push(Place { symbol, from, end: self.text.len() as u32, sibling, ..ROOT });
+        let mut last = self.places.get(here).map_or(NOWHERE, |place| place.child);
+        while let Some(next) = self.places.get(last as usize).map(|place| place.sibling).filter(|next| *next != NOWHERE) {
+            last = next;
+        }
+        if let Some(last) = self.places.get_mut(last as usize) {
+            last.sibling = new as u32;
+        } else if let Some(here) = self.places.get_mut(here) {
+            here.child = new as u32;
+        }
+        self.places.push(Place { symbol, from, end: self.text.len() as u32, ..ROOT });
         new
     }
 
