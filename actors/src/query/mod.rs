@@ -119,7 +119,7 @@ pub struct QueryCore {
 
 impl Core for QueryCore {
     const NAME: &'static str = "query";
-    const STATE_VERSION: u16 = 3;
+    const STATE_VERSION: u16 = 4;
     const INTEREST: Interest = Interest {
         events: &[EventKind::Query, EventKind::Request, EventKind::Span, EventKind::Cache, EventKind::Order],
         commands: true,
