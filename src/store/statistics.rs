@@ -70,3 +70,29 @@ fn keyed(row: &impl Serialize) -> Result<((String, String), String), String> {
     let key = |name: &str| row.get(name).and_then(Value::as_str).map(column).ok_or_else(|| format!("it has no `{name}`"));
     Ok(((key("service")?, key("fingerprint")?), row.to_string()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::super::Pool;
+    use super::*;
+    use crate::config::DatabaseConfig;
+    use serde_json::json;
+    use sqlx::Connection as _;
+    use std::num::NonZeroU32;
+
+    #[tokio::test]
+    async fn pictures_of_any_length_leave_few_statements_prepared() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DatabaseConfig { pool_max: NonZeroU32::MIN, ..DatabaseConfig::default() };
+        let store = Store::connect(&config, dir.path()).await.unwrap();
+        let rows: Vec<Value> = (0..2 * CHUNK).map(|n| json!({ "service": "shop", "fingerprint": format!("{n:016x}") })).collect();
+        for length in 1..=rows.len() {
+            store.save_queries(&rows[..length]).await.unwrap();
+        }
+        assert_eq!(store.queries().await.unwrap().len(), rows.len());
+        let Pool::Sqlite(pool) = &store.inner.pool else { panic!("SQLite is the default") };
+        let prepared = pool.acquire().await.unwrap().cached_statements_size();
+        assert!(prepared < 20, "{prepared} statements are kept, and there were {} lengths", rows.len());
+    }
+}
