@@ -9,6 +9,7 @@
 //! - K-2 A message on which a mind fails twice is set aside with its reason, and the log moves on.
 //! - K-3 Restarts back off; too many in a while end the process with a clear last word.
 
+mod beginning;
 mod run;
 mod standing;
 
@@ -18,13 +19,13 @@ use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
 use crate::shell::{Look, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
 use crate::signing::Signing;
-use crate::suspect::Suspect;
 use crate::system::told;
 use crate::telemetry::Spans;
 use actix::{Actor as _, System};
+use beginning::{Beginning, is_of, read};
 use homeostat_actors::core::{Core, Effect, Settings};
 use homeostat_actors::driver::Driver;
-use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, Outbox, OutboxError, OutboxOptions, Output, fault};
+use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message, OutboxError, Output, fault};
 use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::{Position, Rejected, Root};
 use run::Run;
@@ -202,24 +203,9 @@ impl<C: Core> Keeper<C> {
 
     /// One incarnation: from the last checkpoint until something ends it.
     async fn carry(&mut self) -> Result<End, Trouble> {
-        let options = OutboxOptions { fence: self.common.fence, ..OutboxOptions::default() };
-        let (outbox, head) = Outbox::open(&self.common.log, C::NAME, options).await?;
-        let checkpoints = Checkpoints::of(&self.common.log);
-        let candidates = checkpoints.candidates(C::NAME, head.as_ref()).await?;
+        let Beginning { outbox, checkpoints, candidates, suspect, poison } = self.common.begin(C::NAME).await?;
+        self.poison.extend(poison);
         let driver = self.wake(&checkpoints, &candidates).await?;
-        let suspect = match Suspect::open(&self.common.suspects, C::NAME) {
-            Ok((suspect, aside)) => {
-                if let Some(position) = aside {
-                    let deaths = crate::suspect::DEATHS;
-                    self.poison.insert(position, format!("the process ended {deaths} times while {} worked on it", C::NAME));
-                }
-                Some(suspect)
-            }
-            Err(error) => {
-                tracing::warn!(actor = C::NAME, %error, "no note of the message at work can be kept");
-                None
-            }
-        };
         let position = driver.position();
         let arbiter = arbiter(&self.common.system).await.map_err(Trouble::Died)?;
         let shell = Shell::new(driver, suspect, self.common.spans.clone());
@@ -252,14 +238,7 @@ impl<C: Core> Keeper<C> {
     async fn wake(&self, checkpoints: &Checkpoints, candidates: &[String]) -> Result<Driver<C>, Trouble> {
         let log = &self.common.log;
         for name in candidates {
-            let bytes = match checkpoints.load(C::NAME, name).await {
-                Ok(bytes) => bytes,
-                Err(CheckpointError::Bus(error)) => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(actor = C::NAME, checkpoint = name, %error, "a checkpoint cannot be used");
-                    continue;
-                }
-            };
+            let Some(bytes) = read(checkpoints, C::NAME, name).await? else { continue };
             let Some((mark, state)) = bytes.split_first_chunk::<MARK_BYTES>() else { continue };
             let driver = match Driver::<C>::load(log.incarnation(), state) {
                 Ok(driver) => driver,
@@ -268,16 +247,8 @@ impl<C: Core> Keeper<C> {
                     continue;
                 }
             };
-            // A power cut can take the log's tail with it, and its positions are then used again for other messages.
-            match mark_of(log, driver.position()).await? {
-                Some(found) if found != u128::from_le_bytes(*mark) => {
-                    tracing::warn!(actor = C::NAME, checkpoint = name, "the log has another message at the checkpoint's position");
-                }
-                Some(_) => return Ok(driver),
-                None if driver.position() > log.bounds().await?.last => {
-                    tracing::warn!(actor = C::NAME, checkpoint = name, "the log ends before the checkpoint");
-                }
-                None => return Ok(driver),
+            if is_of(log, driver.position(), *mark, C::NAME, name).await? {
+                return Ok(driver);
             }
         }
         // The settings in force stand at the beginning of a log; when that is gone, those of this process are the best guess.

@@ -41,6 +41,9 @@ impl Edit {
     }
 }
 
+/// Judges and changes the record at a time.
+type Judge<'j> = dyn FnOnce(&mut KeyRecord, UnixMs) -> Result<Edit, KeysError> + Send + 'j;
+
 /// Statements, the same on both databases.
 const INSERT: &str = "INSERT INTO api_key (id, owner, generation, active, changed_ms, record) VALUES ($1, $2, $3, $4, $5, $6)";
 const UPDATE: &str =
@@ -60,19 +63,14 @@ type Judged<T> = Result<T, KeysError>;
 
 impl Records {
     /// Changes a key: locks its row, lets `edit` judge and change the record, and writes all of it.
-    pub(super) async fn change<R>(
-        &self,
-        id: &KeyId,
-        by: &str,
-        edit: impl FnOnce(&mut KeyRecord, UnixMs) -> Result<(Edit, R), KeysError>,
-    ) -> Result<(KeyRecord, R), KeysError> {
+    pub(super) async fn change(&self, id: &KeyId, by: &str, edit: Box<Judge<'_>>) -> Result<KeyRecord, KeysError> {
         // SQLite has locked everything with BEGIN IMMEDIATE.
         const LOCK_SQLITE: &str = "SELECT record, active FROM api_key WHERE id = $1";
         const LOCK_POSTGRES: &str = "SELECT record, active FROM api_key WHERE id = $1 FOR UPDATE";
         let sqlite = self.store.is_sqlite();
         let lock = if sqlite { LOCK_SQLITE } else { LOCK_POSTGRES };
         let work = sql(async {
-            let done: Judged<(KeyRecord, R)> = on_pool!(self.store, pool => {
+            let done: Judged<KeyRecord> = on_pool!(self.store, pool => {
                 let mut connection = pool.acquire().await?;
                 if sqlite {
                     sqlx::query(DURABLE).execute(&mut *connection).await?;
@@ -87,7 +85,7 @@ impl Records {
                 let generation_before = record.generation;
                 let now = now_ms();
                 settle(&mut record, now);
-                let (mut edit, result) = match edit(&mut record, now) {
+                let mut edit = match edit(&mut record, now) {
                     Ok(edited) => edited,
                     // Dropped without a commit: rolled back.
                     Err(error) => return Ok(Err(error)),
@@ -124,7 +122,7 @@ impl Records {
                 if sqlite {
                     sqlx::query(USUAL).execute(&mut *connection).await?;
                 }
-                Ok((record, result))
+                Ok(record)
             });
             Ok(done)
         });

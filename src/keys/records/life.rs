@@ -266,9 +266,9 @@ impl Records {
             if let Some(seal) = seal {
                 edit.say = seal(record, next, &text)?.map(|sealed| (sealed.subject, sealed.body));
             }
-            Ok((edit, ()))
+            Ok(edit)
         };
-        let (record, ()) = self.change(&id, by, edit).await?;
+        let record = self.change(&id, by, Box::new(edit)).await?;
         Ok(Rotated { record, version: next, text })
     }
 
@@ -283,9 +283,9 @@ impl Records {
             if found.state != KeyState::Expired {
                 return Err(KeysError::State(format!("version {version} of {} is {}, and its time is not over", record.id, found.state)));
             }
-            Ok((Edit::of(KeyChange::Expired, Some(version)), ()))
+            Ok(Edit::of(KeyChange::Expired, Some(version)))
         };
-        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+        self.change(&key_id(id)?, by, Box::new(edit)).await
     }
 
     /// Destroys the hash of a version that is over. That it existed is remembered.
@@ -302,9 +302,9 @@ impl Records {
             found.state = KeyState::Purged;
             let mut edit = Edit::of(KeyChange::Purged, Some(version));
             edit.purge.push(version);
-            Ok((edit, ()))
+            Ok(edit)
         };
-        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+        self.change(&key_id(id)?, by, Box::new(edit)).await
     }
 
     /// Takes a key back, or one version of it, whatever its state, at once. To do so twice is no mistake.
@@ -325,9 +325,9 @@ impl Records {
                 }
                 found.compromised |= compromised;
             }
-            Ok((Edit::of(KeyChange::Revoked, version), ()))
+            Ok(Edit::of(KeyChange::Revoked, version))
         };
-        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+        self.change(&key_id(id)?, by, Box::new(edit)).await
     }
 
     /// Asks for another recipient of new secrets; it takes its place after a day. Whoever asks for the one that is calls a waiting change
@@ -343,9 +343,9 @@ impl Records {
                 from_ms: now.saturating_add(RECIPIENT_DELAY_MS),
                 by: by.to_owned(),
             });
-            Ok((Edit::of(KeyChange::Recipient, None), ()))
+            Ok(Edit::of(KeyChange::Recipient, None))
         };
-        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+        self.change(&key_id(id)?, by, Box::new(edit)).await
     }
 
     /// Writes down that a recipient whose time has come has taken its place.
@@ -356,9 +356,9 @@ impl Records {
         let edit = |record: &mut KeyRecord, _: UnixMs| match &record.recipient_change {
             // One whose time has come has taken its place when the row was locked.
             Some(_) => Err(KeysError::State(format!("the time of another recipient of {} has not come", record.id))),
-            None => Ok((Edit::of(KeyChange::Recipient, None), ())),
+            None => Ok(Edit::of(KeyChange::Recipient, None)),
         };
-        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+        self.change(&key_id(id)?, by, Box::new(edit)).await
     }
 
     /// Says how a key stands and how it has been used, so that those who hear of keys on the log alone know it again.
@@ -366,8 +366,8 @@ impl Records {
     /// # Errors
     /// [`KeysError::NotFound`], or the database does not answer.
     pub async fn note(&self, id: &str, by: &str) -> Result<KeyRecord, KeysError> {
-        let edit = |_: &mut KeyRecord, _: UnixMs| Ok((Edit::of(KeyChange::Noted, None), ()));
-        self.change(&key_id(id)?, by, edit).await.map(|(record, ())| record)
+        let edit = |_: &mut KeyRecord, _: UnixMs| Ok(Edit::of(KeyChange::Noted, None));
+        self.change(&key_id(id)?, by, Box::new(edit)).await
     }
 
     async fn hash_of(&self, id: &KeyId, version: u32, text: &KeyText) -> Result<NewHash, KeysError> {
