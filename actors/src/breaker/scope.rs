@@ -145,18 +145,21 @@ impl Scope {
         }
         // One replica alone never makes more than half of what is needed.
         let counted = failed.min((cap - known.weight).max(0.0));
-        known.weight += counted;
-        known.ok = known.ok.saturating_add(sums.ok);
-        known.failed = known.failed.saturating_add(sums.failed);
-        let dissents = known.failed == 0 && known.ok >= DISSENT;
         self.excess = (before + counted - sums.ok as f64 * config.relief()).max(0.0);
         self.run.ok = self.run.ok.saturating_add(sums.ok);
         self.run.failed = self.run.failed.saturating_add(sums.failed);
         self.run.slow = self.run.slow.saturating_add(sums.slow);
-        if self.excess == 0.0 && before > 0.0 && self.phase == Phase::Closed {
-            self.calm();
+        if self.excess == 0.0 && self.phase == Phase::Closed {
+            // All is as usual; what a replica did before a run has no part in it.
+            if before > 0.0 {
+                self.calm();
+            }
+            return true;
         }
-        !dissents
+        known.weight += counted;
+        known.ok = known.ok.saturating_add(sums.ok);
+        known.failed = known.failed.saturating_add(sums.failed);
+        known.failed > 0 || known.ok < DISSENT
     }
 
     /// The run of failures is over: every replica begins anew.

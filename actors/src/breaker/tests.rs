@@ -83,6 +83,24 @@ fn an_outage_opens_and_recovery_ramps_up() {
 }
 
 #[test]
+fn what_was_outweighed_at_once_has_no_part_in_an_outage() {
+    let mut rig = rig();
+    // Busy replicas, each report with a failure among many successes, as a peer that is well makes them.
+    rig.feed(traffic(0.0, 60.0, 4, |_| (5, 1)));
+    rig.feed(traffic(60.0, 61.5, 4, |_| (0, 6)));
+    assert!(rig.transcript().contains("fail on 4 of 4 replicas"), "{}", rig.transcript());
+}
+
+#[test]
+fn who_succeeded_before_the_outage_follows_and_its_probes_count() {
+    let mut rig = rig();
+    rig.feed(traffic(0.1, 10.0, 10, |_| (5, 0)));
+    rig.feed(traffic(10.1, 11.1, 9, |_| (0, 5)));
+    rig.feed([at(12.0, report(9, 1, 0)), at(12.2, report(9, 1, 0))]);
+    assert_eq!(rig.driver().view()[0].state, AdmissionState::Ramping);
+}
+
+#[test]
 fn one_bad_replica_opens_nothing() {
     let mut rig = rig();
     rig.feed(traffic(0.0, 60.0, 10, |n| if n == 3 { (0, 50) } else { (5, 0) }));
