@@ -6,13 +6,13 @@
 mod homeostat;
 mod opossum;
 mod resilience4j;
-mod usual;
+mod run;
 
 use super::config::Config;
 use super::window::{Counts, Window};
 use super::words::{Attempt, Change, Dialect, Operation, Outcome, Permit, Refusal, State, Why};
 use homeostat_schemas::Ms;
-use usual::Usual;
+use run::Run;
 
 /// What happens to a breaker.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,8 +98,8 @@ pub struct Local {
     window: Window,
     /// The sum of the sequential test.
     excess: f64,
-    /// What share of calls fails usually.
-    usual: Usual,
+    /// The run of failures, and what is usual.
+    run: Run,
     /// When a call was last counted.
     counted_at: Ms,
     /// How often it has opened since it was last closed.
@@ -127,7 +127,7 @@ impl Local {
             era: 1,
             window,
             excess: 0.0,
-            usual: Usual::default(),
+            run: Run::default(),
             counted_at: now,
             attempts: 0,
             retry_at: now,
@@ -313,7 +313,7 @@ impl Local {
         self.era += 1;
         self.window = Window::new(&self.config, self.born, now);
         self.excess = 0.0;
-        self.usual.discard();
+        self.run.discard();
         self.half = Local::half(&self.config, now);
         if matches!(to, State::Closed | State::Disabled | State::MetricsOnly) {
             self.attempts = 0;

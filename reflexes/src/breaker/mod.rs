@@ -42,6 +42,7 @@
 //! | [`follower`] | what a replica makes of the fleet's word |
 //! | [`edge`] | both together, and what the replica reports: pure |
 //! | [`gate`] | that behind a lock, with a lock-free front |
+//! | [`usual`] | what a peer fails usually, and whether a run of failures is an outage |
 //! | [`replay`] | scripted cases |
 //!
 //! # The states, as we have them
@@ -68,6 +69,7 @@ pub mod follower;
 pub mod gate;
 pub mod local;
 pub mod replay;
+pub mod usual;
 mod window;
 pub mod words;
 
@@ -76,4 +78,5 @@ pub use edge::{Delta, Edge, REPORT_EVERY_MS, Report, Snapshot};
 pub use follower::{Follower, Share};
 pub use gate::{Clock, Gate};
 pub use local::{Local, Totals};
+pub use usual::Usual;
 pub use words::{Attempt, Change, Dialect, Operation, Outcome, Permit, Refusal, State, Why};

@@ -2,7 +2,7 @@
 //!
 //! - Completed calls only, `≥` threshold, at least `min_calls` of them; beside that a sequential test (Page's CUSUM with the
 //!   drift at the threshold) that a window full of old successes cannot slow down, and one for outages that goes by what the peer
-//!   fails usually ([`super::usual`]).
+//!   fails usually ([`crate::breaker::usual`]).
 //! - A permit carries its era: what comes back late is counted in the totals and decides nothing.
 //! - Half-open, the verdict falls as soon as it is certain, whatever the probes still under way bring. Every probe has a
 //!   deadline; one that does not come back has failed. One that is ignored gives its permit back.
@@ -109,14 +109,14 @@ impl Local {
         }
         if now.saturating_sub(self.counted_at) > self.config.window_ms {
             self.excess = 0.0;
-            self.usual.settle();
+            self.run.settle();
         }
         self.counted_at = now;
         let (bad, good) = (calls.failed as f64, calls.calls.saturating_sub(calls.failed) as f64);
         self.excess = (self.excess + bad * (1.0 - threshold) - good * threshold).max(0.0);
-        let outage = self.usual.add(calls, threshold);
+        let outage = self.run.add(calls, threshold);
         if self.excess == 0.0 {
-            self.usual.settle();
+            self.run.settle();
         }
         // The sum is made of rounded steps.
         outage || self.excess + 1e-9 >= f64::from(self.config.min_calls.max(1)) * (1.0 - threshold)
