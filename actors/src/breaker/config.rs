@@ -26,7 +26,8 @@ pub struct BreakerConfig {
     /// The share of failed calls from which a peer counts as failing, 0 to 1 (not included). Failures pile up in a sum that grows
     /// by 1 with each and falls by p / (1 − p) with each success, never below zero.
     pub threshold: f64,
-    /// It opens when that sum reaches so many failures (a peer that fails 5 % of the time makes one such run in 10^12 calls) …
+    /// It opens when that sum reaches so many failures (a peer that fails 5 % of the time makes one such run in 10^12 calls), or four
+    /// fifths of them at an outage: a run that a peer which fails what this one fails usually makes once in 10^10 runs …
     pub failures_min: f64,
     /// … and so many seconds of the fleet's traffic, whichever is more.
     pub failures_s: f64,
@@ -44,7 +45,7 @@ pub struct BreakerConfig {
     pub probe_share_max: f64,
     /// So many probes in a row must go well before the ramp begins.
     pub probes_good: u32,
-    /// What comes back sooner than this after the opening was sent before it, and is no probe, ms.
+    /// What comes back sooner than this after the opening was sent before it, and is no probe, ms: until then nothing passes.
     pub grace_ms: Ms,
     /// The share at which the ramp begins.
     pub ramp_from: f64,
@@ -109,7 +110,11 @@ impl BreakerConfig {
 
     /// How much a success takes from the sum of failures.
     pub(super) fn relief(&self) -> f64 {
-        let threshold = if self.threshold.is_finite() { self.threshold.clamp(0.01, 0.99) } else { 0.5 };
-        threshold / (1.0 - threshold)
+        self.threshold() / (1.0 - self.threshold())
+    }
+
+    /// `threshold`, as far as it can be used.
+    pub(super) fn threshold(&self) -> f64 {
+        if self.threshold.is_finite() { self.threshold.clamp(0.01, 0.99) } else { 0.5 }
     }
 }

@@ -11,8 +11,9 @@
 //! | `local` | where the replicas' own breakers stand, as they say |
 //!
 //! It opens when the sum of failures (CUSUM at `threshold`) reaches `failures_min` and `failures_s` seconds of traffic, from enough
-//! distinct replicas. Of scopes that contain one another the widest that fails is the one that opens: a zone is told apart only
-//! while the rest goes well.
+//! distinct replicas; where traffic is little four fifths of `failures_min` are enough for an outage, told from what the peer fails
+//! usually ([`homeostat_reflexes::breaker::usual`]). Of scopes that contain one another the widest that fails is the one that opens: a
+//! zone is told apart only while the rest goes well.
 //!
 //! It speaks by admissions (`homeostat.v1.admission.<service>.<peer>`), at once and then with every tick until it is closed and
 //! for one lease more. They bind for their lease only: without this mind, or without the bus, every replica goes on alone. In the
@@ -208,8 +209,7 @@ impl BreakerCore {
     fn open(&mut self, key: &Key, cx: &mut Cx<'_, BreakerConfig>) {
         let Some(scope) = self.scopes.get_mut(key) else { return };
         let Some(reached) = scope.reached(cx.now, cx.config) else { return };
-        let demand = scope.demand(cx.now);
-        scope.phase = Phase::open(cx.config.shedding_of(&key.peer), scope.run, demand, cx.now, cx.config);
+        scope.phase = Phase::open(cx.config.shedding_of(&key.peer), scope.run, cx.now);
         let finding = opened(key, scope, reached, cx);
         self.incidents.fire(finding, cx);
         self.say(key, cx);

@@ -57,15 +57,20 @@ pub(super) enum Phase {
 
 impl Phase {
     /// Opens: with probes, or in the mode in which that is not wanted.
-    pub(super) fn open(mode: ShedMode, run: Sums, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
+    pub(super) fn open(mode: ShedMode, run: Sums, now: UnixMs) -> Phase {
         /// From this share of successes on a peer is one that answers in part.
         const PARTLY: f64 = 0.2;
         let bad = bad_share(run);
         match mode {
             ShedMode::ShedRetries => Phase::Ramping(Ramp { floor: 1.0, ..Ramp::at(1.0, now) }),
             ShedMode::Fraction if 1.0 - bad >= PARTLY => Phase::Ramping(Ramp { trial: Some(bad), ..Ramp::at(0.5, now) }),
-            ShedMode::Fraction | ShedMode::Open => Phase::Open { since_ms: now, fraction: probe_fraction(demand, config), good: 0 },
+            ShedMode::Fraction | ShedMode::Open => Phase::opened(now),
         }
+    }
+
+    /// Nothing passes at first, as what comes back during the grace is no probe.
+    const fn opened(now: UnixMs) -> Phase {
+        Phase::Open { since_ms: now, fraction: 0.0, good: 0 }
     }
 
     /// What it is called outside.
@@ -133,7 +138,10 @@ impl Phase {
                 }
                 over
             }
-            Phase::Open { fraction, good, .. } => {
+            Phase::Open { since_ms, fraction, good } => {
+                if now.saturating_sub(*since_ms) < config.grace_ms {
+                    return false;
+                }
                 let more = if *good > 0 { HOPEFUL } else { 1.0 };
                 let wanted = (probe_fraction(demand, config) * more).min(share(config.probe_share_max));
                 let changed = (wanted - *fraction).abs() > f64::EPSILON;
@@ -200,7 +208,7 @@ impl Ramp {
         let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + CHANCE } else { 0.0 });
         let failed_for_good = self.floor < 1.0 && self.step.failed >= ENOUGH && self.step.ok == 0;
         if failed_for_good {
-            return Phase::Open { since_ms: now, fraction: probe_fraction(demand, config), good: 0 };
+            return Phase::opened(now);
         }
         if seen == 0 {
             // Nothing was sent, or nothing came back yet.

@@ -6,6 +6,7 @@
 use super::config::BreakerConfig;
 use super::local::Locals;
 use super::ramp::Phase;
+use homeostat_reflexes::breaker::Usual;
 use homeostat_schemas::{Ms, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +17,9 @@ const PART_MS: Ms = 250;
 
 /// So many successes without a failure since the run began make a replica one that does not follow.
 const DISSENT: u64 = homeostat_reflexes::breaker::follower::DISSENT as u64;
+
+/// At an outage this share of `failures_min` is enough.
+const OUTAGE: f64 = 0.8;
 
 /// Sums of calls as a replica reports them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +107,9 @@ pub(super) struct Scope {
     /// Last, and not in states of before.
     #[serde(default)]
     pub(super) locals: Locals,
+    /// What share of calls fails usually; younger still.
+    #[serde(default)]
+    usual: Usual,
 }
 
 /// Why a breaker opens: the numbers behind it.
@@ -125,6 +132,7 @@ impl Scope {
             epoch: 0,
             heard_ms: now,
             locals: Locals::default(),
+            usual: Usual::default(),
         }
     }
 
@@ -151,6 +159,8 @@ impl Scope {
         self.run.slow = self.run.slow.saturating_add(sums.slow);
         if self.excess == 0.0 && self.phase == Phase::Closed {
             // All is as usual; what a replica did before a run has no part in it.
+            self.usual.learn(self.run.ok.saturating_add(self.run.failed), self.run.failed);
+            self.run = Sums::default();
             if before > 0.0 {
                 self.calm();
             }
@@ -165,6 +175,7 @@ impl Scope {
     /// The run of failures is over: every replica begins anew.
     pub(super) fn calm(&mut self) {
         self.excess = 0.0;
+        self.run = Sums::default();
         for replica in self.replicas.values_mut() {
             *replica = Replica { heard_ms: replica.heard_ms, ..Replica::default() };
         }
@@ -194,7 +205,8 @@ impl Scope {
 
     /// Should it open?
     pub(super) fn reached(&self, now: UnixMs, config: &BreakerConfig) -> Option<Reached> {
-        let needed = self.needed(now, config);
+        let failures = if self.is_outage(config) { config.failures_min * OUTAGE } else { config.failures_min };
+        let needed = self.at_least(failures, now, config);
         if self.excess < needed {
             return None;
         }
@@ -204,7 +216,23 @@ impl Scope {
     }
 
     pub(super) fn needed(&self, now: UnixMs, config: &BreakerConfig) -> f64 {
-        config.failures_min.max(config.failures_s * self.demand(now)).max(1.0)
+        self.at_least(config.failures_min, now, config)
+    }
+
+    fn at_least(&self, failures: f64, now: UnixMs, config: &BreakerConfig) -> f64 {
+        failures.max(config.failures_s * self.demand(now)).max(1.0)
+    }
+
+    /// While they are fewer than `failures_min`: do failures pile up as they never do of a peer that fails what this one fails usually?
+    #[allow(clippy::cast_precision_loss)]
+    fn is_outage(&self, config: &BreakerConfig) -> bool {
+        /// A replica that is bad itself has as little part in it as this.
+        const EACH: u64 = 2;
+        if self.excess < config.failures_min * OUTAGE || self.excess >= config.failures_min {
+            return false;
+        }
+        let failed: u64 = self.replicas.values().map(|replica| replica.failed.min(EACH)).sum();
+        self.usual.is_outage(failed as f64, self.run.ok as f64, config.threshold())
     }
 
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]

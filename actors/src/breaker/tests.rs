@@ -58,8 +58,8 @@ fn an_outage_opens_and_recovery_ramps_up() {
     rig.feed(traffic(13.6, 20.0, 10, |_| (5, 0)));
     rig.until(25.0);
     expect![[r#"
-        10.359 Open 0.010 payments
-        10.5   Open 0.011 payments
+        10.359 Open 0.000 payments
+        10.75  Open 0.011 payments
         11.25  Open 0.013 payments
         11.5   Open 0.016 payments
         11.75  Open 0.020 payments
@@ -82,6 +82,43 @@ fn an_outage_opens_and_recovery_ramps_up() {
     .assert_eq(&rig.transcript());
 }
 
+/// Single failures of so many replicas in turn, ten a second from `from` on, until the breaker is open: how many there were.
+fn failures_to_open(rig: &mut Rig<BreakerCore>, from: f64, replicas: u32) -> u32 {
+    let mut failures = 0;
+    while rig.driver().view().iter().all(|view| view.state == AdmissionState::Closed) {
+        rig.feed([at(from + f64::from(failures) * 0.1, report(failures % replicas, 0, 1))]);
+        failures += 1;
+        assert!(failures < 100);
+    }
+    failures
+}
+
+#[test]
+fn the_less_a_peer_fails_usually_the_fewer_failures_are_an_outage() {
+    let needed = |one_in: u32| {
+        let mut rig = rig();
+        rig.feed((0..600).map(|n| {
+            let failed = n % one_in == 0;
+            at(f64::from(n) * 0.1, report(n % 9, u64::from(!failed), u64::from(failed)))
+        }));
+        failures_to_open(&mut rig, 60.0, 9)
+    };
+    assert_eq!([100, 20, 10, 5].map(needed), [8, 8, 10, 10]);
+    // Of a new one nothing is known.
+    assert_eq!(failures_to_open(&mut rig(), 0.0, 9), 10);
+}
+
+#[test]
+fn a_bad_replica_makes_no_outage_of_what_others_fail_by_chance() {
+    let mut rig = rig();
+    rig.feed((0..600).map(|n| at(f64::from(n) * 0.1, report(n % 4, 1, 0))));
+    rig.feed((0..5).map(|n| at(60.0 + f64::from(n) * 0.1, report(0, 0, 1))));
+    rig.feed((1..4).map(|n| at(61.0 + f64::from(n) * 0.1, report(n, 0, 1))));
+    assert_eq!((rig.driver().view()[0].excess, rig.transcript()), (8.0, String::new()));
+    // Two more of others make ten, whatever is usual.
+    assert_eq!(failures_to_open(&mut rig, 62.0, 4), 3);
+}
+
 #[test]
 fn what_was_outweighed_at_once_has_no_part_in_an_outage() {
     let mut rig = rig();
@@ -98,6 +135,17 @@ fn who_succeeded_before_the_outage_follows_and_its_probes_count() {
     rig.feed(traffic(10.1, 11.1, 9, |_| (0, 5)));
     rig.feed([at(12.0, report(9, 1, 0)), at(12.2, report(9, 1, 0))]);
     assert_eq!(rig.driver().view()[0].state, AdmissionState::Ramping);
+}
+
+#[test]
+fn nothing_passes_until_a_result_would_be_one_of_a_probe() {
+    let mut rig = rig();
+    rig.feed(traffic(0.1, 10.0, 10, |_| (5, 0)));
+    rig.feed(traffic(10.1, 10.4, 10, |_| (0, 5)));
+    // Opened just now.
+    assert_eq!((rig.driver().view()[0].state, rig.driver().view()[0].fraction), (AdmissionState::Open, 0.0));
+    rig.until(11.0);
+    assert!(rig.driver().view()[0].fraction > 0.0);
 }
 
 #[test]
