@@ -39,7 +39,7 @@ pub struct BreakerConfig {
     pub shedding: ShedMode,
     /// The same for single peers, by name.
     pub shedding_by_peer: BTreeMap<String, ShedMode>,
-    /// Probes a second of the whole fleet while it is open.
+    /// Probes a second of the whole fleet while it is open. One that is overdue is made likelier.
     pub probes_per_s: f64,
     /// The share of calls that may be probes at most, however little traffic there is.
     pub probe_share_max: f64,

@@ -1,7 +1,7 @@
 //! The fleet's breaker: what share of its calls to a failing peer a whole service may make.
 //!
 //! Every replica has a breaker of its own in the client library (`homeostat_reflexes::breaker`), which sees its own calls only.
-//! This mind sees those of all replicas, so it knows sooner, is not deceived by one bad replica, and needs two probes a second
+//! This mind sees those of all replicas, so it knows sooner, is not deceived by one bad replica, and needs three probes a second
 //! where fifty replicas on their own need fifty.
 //!
 //! | part | what |

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// So many times as many probes are let through after one that went well.
 const HOPEFUL: f64 = 3.0;
 
+/// A probe that is overdue is made likelier, so many times at most.
+const OVERDUE_MAX: f64 = 4.0;
+
 /// What comes back sooner than this after the share was halved says nothing of that, ms. It is short, as half of the calls are lost for
 /// so long: where calls take longer the trial finds no help, and all is given back.
 const TRIAL_GRACE_MS: Ms = 100;
@@ -45,6 +48,9 @@ pub(super) enum Phase {
         fraction: f64,
         /// Probes in a row that went well.
         good: u32,
+        /// When one last came back; absent in states of before.
+        #[serde(default)]
+        heard_ms: UnixMs,
     },
     /// A growing share.
     Ramping(Ramp),
@@ -70,7 +76,7 @@ impl Phase {
 
     /// Nothing passes at first, as what comes back during the grace is no probe.
     const fn opened(now: UnixMs) -> Phase {
-        Phase::Open { since_ms: now, fraction: 0.0, good: 0 }
+        Phase::Open { since_ms: now, fraction: 0.0, good: 0, heard_ms: now }
     }
 
     /// What it is called outside.
@@ -95,9 +101,12 @@ impl Phase {
     pub(super) fn take(&mut self, sums: Sums, demand: f64, now: UnixMs, config: &BreakerConfig) -> bool {
         match self {
             Phase::Closed | Phase::Closing { .. } => false,
-            Phase::Open { since_ms, good, fraction } => {
+            Phase::Open { since_ms, good, fraction, heard_ms } => {
                 if now.saturating_sub(*since_ms) < config.grace_ms {
                     return false;
+                }
+                if sums.ok.saturating_add(sums.failed) > 0 {
+                    *heard_ms = now;
                 }
                 // Of a sum with both in it nobody knows the order: the failures count as the later.
                 let bad = sums.failed.saturating_add(sums.slow);
@@ -128,6 +137,7 @@ impl Phase {
     }
 
     /// Time passed. True when it changed.
+    #[allow(clippy::cast_precision_loss)]
     pub(super) fn tick(&mut self, demand: f64, now: UnixMs, config: &BreakerConfig) -> bool {
         match self {
             Phase::Closed => false,
@@ -138,11 +148,14 @@ impl Phase {
                 }
                 over
             }
-            Phase::Open { since_ms, fraction, good } => {
-                if now.saturating_sub(*since_ms) < config.grace_ms {
+            Phase::Open { since_ms, fraction, good, heard_ms } => {
+                let probed_ms = since_ms.saturating_add(config.grace_ms);
+                if now < probed_ms {
                     return false;
                 }
-                let more = if *good > 0 { HOPEFUL } else { 1.0 };
+                // Chance alone would now and then leave the fleet without one for seconds.
+                let missing = config.probes_per_s * now.saturating_sub(probed_ms.max(*heard_ms)) as f64 / 1_000.0;
+                let more = if *good > 0 { HOPEFUL } else { missing.clamp(1.0, OVERDUE_MAX) };
                 let wanted = (probe_fraction(demand, config) * more).min(share(config.probe_share_max));
                 let changed = (wanted - *fraction).abs() > f64::EPSILON;
                 *fraction = wanted;

@@ -61,9 +61,9 @@ fn an_outage_opens_and_recovery_ramps_up() {
         10.359 Open 0.000 payments
         10.75  Open 0.011 payments
         11.25  Open 0.013 payments
-        11.5   Open 0.016 payments
-        11.75  Open 0.020 payments
-        12     Open 0.027 payments
+        11.5   Open 0.021 payments
+        11.75  Open 0.036 payments
+        12     Open 0.061 payments
         12.25  Open 0.040 payments
         12.5   Open 0.078 payments
         12.75  Open 0.500 payments
@@ -146,6 +146,29 @@ fn nothing_passes_until_a_result_would_be_one_of_a_probe() {
     assert_eq!((rig.driver().view()[0].state, rig.driver().view()[0].fraction), (AdmissionState::Open, 0.0));
     rig.until(11.0);
     assert!(rig.driver().view()[0].fraction > 0.0);
+}
+
+#[test]
+fn a_probe_that_is_overdue_is_made_likelier_until_one_comes_back() {
+    /// What ten replicas refuse in two seconds: twenty calls a second.
+    fn refused(from: f64) -> Story {
+        let one = |n: u32| {
+            let mut event = report(n % 10, 0, 0);
+            event["shed"] = 5.into();
+            at(from + f64::from(n) * 0.25, event)
+        };
+        (0..8).map(one).collect()
+    }
+    let mut rig = rig();
+    rig.feed(traffic(0.1, 5.0, 10, |_| (1, 0)));
+    rig.feed(traffic(5.1, 6.1, 10, |_| (0, 2)));
+    rig.feed(refused(6.1));
+    rig.feed(refused(8.1));
+    let share = |rig: &Rig<BreakerCore>| rig.driver().view()[0].fraction;
+    assert!((0.35..0.5).contains(&share(&rig)), "{}", share(&rig));
+    rig.feed([at(10.12, report(1, 0, 1))]);
+    rig.until(10.3);
+    assert!((0.08..0.15).contains(&share(&rig)), "{}", share(&rig));
 }
 
 #[test]
