@@ -203,9 +203,10 @@ impl<C: Core> Keeper<C> {
 
     /// One incarnation: from the last checkpoint until something ends it.
     async fn carry(&mut self) -> Result<End, Trouble> {
-        let Beginning { outbox, checkpoints, candidates, suspect, poison } = self.common.begin(C::NAME).await?;
-        self.poison.extend(poison);
+        let Beginning { outbox, checkpoints, candidates } = self.common.begin(C::NAME).await?;
         let driver = self.wake(&checkpoints, &candidates).await?;
+        let (suspect, poison) = self.common.suspect(C::NAME);
+        self.poison.extend(poison);
         let position = driver.position();
         let arbiter = arbiter(&self.common.system).await.map_err(Trouble::Died)?;
         let shell = Shell::new(driver, suspect, self.common.spans.clone());

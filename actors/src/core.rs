@@ -24,7 +24,8 @@ pub use topics::Topics;
 pub trait Core: Serialize + DeserializeOwned + Default + Send + 'static {
     /// One word everywhere: folder, settings table, metric label, subject token.
     const NAME: &'static str;
-    /// The version of the state. A checkpoint of another version is not read; the mind is rebuilt from the log.
+    /// The version of the state. A checkpoint of another version is not read; the mind is rebuilt from the log. Whoever adds, removes or
+    /// moves a field of the state counts it up: where fields stand by their place none can be absent, and `default` does nothing.
     const STATE_VERSION: u16;
     /// What it may do before anybody says anything.
     const MODE: Mode = Mode::Act;

@@ -1,14 +1,11 @@
 //! What recovery decided and held back, and why: taken from the mind's own record, which remembers the newest only.
 
 use super::history::{limit, read};
-use super::{Store, StoreError, column, on_pool, signed, unsigned};
+use super::{CHUNK, Store, StoreError, column, on_pool, signed, unsigned};
 use homeostat_actors::recovery::{Entry, What};
 use homeostat_schemas::{Position, UnixMs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Rows a statement: ten values each. Fewer trips than one a row, and little memory while it is prepared.
-const CHUNK: usize = 50;
 
 /// Which decisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,7 +83,6 @@ impl Store {
                             .push_bind(body);
                     });
                     insert.push(AGAIN);
-                    // There are as many texts as lengths of a chunk, and a connection would keep all of them prepared.
                     insert.build().persistent(false).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;

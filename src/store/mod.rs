@@ -47,6 +47,9 @@ use tokio::sync::Mutex;
 
 /// How long making or changing the tables may take: longer than any piece of work, since an old database may be large.
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(120);
+/// Rows that one statement inserts: fewer trips than one a row, and little memory while it is prepared. It is not kept prepared
+/// (`persistent(false)`): there are as many texts as lengths of a last chunk, and a connection would keep a hundred of them.
+const CHUNK: usize = 50;
 
 /// The store. Clones share it.
 #[derive(Clone)]

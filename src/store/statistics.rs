@@ -1,14 +1,12 @@
 //! The query mind's last picture: what is served while the mind is not there, and what survives the loss of its checkpoint.
 
-use super::{Failure, Store, StoreError, column, on_pool};
+use super::{CHUNK, Failure, Store, StoreError, column, on_pool};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// At most this many rows are kept; the mind has fewer.
 const ROWS_MAX: usize = 50_000;
-/// Rows a statement: four values each. Fewer trips than one a row, and little memory while it is prepared.
-const CHUNK: usize = 50;
 
 impl Store {
     /// Replaces the picture by these rows, as `/api/v1/queries` shows them: each has a `service` and a `fingerprint`.
@@ -35,7 +33,6 @@ impl Store {
                         values.push_bind(service).push_bind(fingerprint).push_bind(this).push_bind(body);
                     });
                     insert.push(" ON CONFLICT (service, fingerprint) DO UPDATE SET picture = excluded.picture, body = excluded.body");
-                    // There are as many texts as lengths of a chunk, and a connection would keep all of them prepared.
                     insert.build().persistent(false).execute(&mut *tx).await?;
                 }
                 sqlx::query("DELETE FROM query WHERE picture <> $1").bind(this).execute(&mut *tx).await?;

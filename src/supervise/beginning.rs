@@ -7,32 +7,36 @@ use crate::suspect::{DEATHS, Suspect};
 use homeostat_nats::{BusError, CheckpointError, Checkpoints, Log, Outbox, OutboxOptions};
 use homeostat_schemas::Position;
 
+/// Where the outputs go, and where the mind may come from.
 pub(super) struct Beginning {
     pub(super) outbox: Outbox,
     pub(super) checkpoints: Checkpoints,
     /// The names of the checkpoints that may be taken up, the best first.
     pub(super) candidates: Vec<String>,
-    pub(super) suspect: Option<Suspect>,
-    /// A message that the process has ended on too often, and why it is set aside.
-    pub(super) poison: Option<(Position, String)>,
 }
 
 impl Common {
-    /// Opens the outbox of an actor, and looks for its checkpoints and for what it ended on.
+    /// Opens the outbox of an actor, and looks for its checkpoints.
     pub(super) async fn begin(&self, actor: &'static str) -> Result<Beginning, Trouble> {
         let options = OutboxOptions { fence: self.fence, ..OutboxOptions::default() };
         let (outbox, head) = Outbox::open(&self.log, actor, options).await?;
         let checkpoints = Checkpoints::of(&self.log);
         let candidates = checkpoints.candidates(actor, head.as_ref()).await?;
-        let (suspect, aside) = match Suspect::open(&self.suspects, actor) {
-            Ok((suspect, aside)) => (Some(suspect), aside),
+        Ok(Beginning { outbox, checkpoints, candidates })
+    }
+
+    /// The note of the message at work, and the message that the process has ended on too often, with the reason to set it aside.
+    pub(super) fn suspect(&self, actor: &'static str) -> (Option<Suspect>, Option<(Position, String)>) {
+        match Suspect::open(&self.suspects, actor) {
+            Ok((suspect, aside)) => {
+                let poison = aside.map(|position| (position, format!("the process ended {DEATHS} times while {actor} worked on it")));
+                (Some(suspect), poison)
+            }
             Err(error) => {
                 tracing::warn!(actor, %error, "no note of the message at work can be kept");
                 (None, None)
             }
-        };
-        let poison = aside.map(|position| (position, format!("the process ended {DEATHS} times while {actor} worked on it")));
-        Ok(Beginning { outbox, checkpoints, candidates, suspect, poison })
+        }
     }
 }
 

@@ -48,8 +48,7 @@ pub(super) enum Phase {
         fraction: f64,
         /// Probes in a row that went well.
         good: u32,
-        /// When one last came back; absent in states of before.
-        #[serde(default)]
+        /// When one last came back.
         heard_ms: UnixMs,
     },
     /// A growing share.

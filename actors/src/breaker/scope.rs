@@ -104,11 +104,9 @@ pub(super) struct Scope {
     pub(super) phase: Phase,
     pub(super) epoch: u64,
     pub(super) heard_ms: UnixMs,
-    /// Last, and not in states of before.
-    #[serde(default)]
+    /// Where the replicas' own breakers stand.
     pub(super) locals: Locals,
-    /// What share of calls fails usually; younger still.
-    #[serde(default)]
+    /// What share of calls fails usually.
     usual: Usual,
 }
 

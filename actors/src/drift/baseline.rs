@@ -214,7 +214,6 @@ pub(super) struct Baseline {
     /// Bins by part of the week; empty unless seasonal.
     pub(super) seasons: Vec<Vec<u64>>,
     /// What its windows did with odd values; none where they are not known.
-    #[serde(default)]
     pub(super) odd: Option<OddRange>,
 }
 

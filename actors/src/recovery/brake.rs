@@ -23,10 +23,8 @@ pub(super) struct Brake {
     pub(super) unhealthy: usize,
     pub(super) of: usize,
     /// When a person was told of it last.
-    #[serde(default)]
     told_ms: UnixMs,
     /// How many incidents have joined since.
-    #[serde(default)]
     joined: usize,
 }
 
