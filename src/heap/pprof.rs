@@ -25,9 +25,9 @@ struct Tables {
     default_type: u64,
     /// Numbers of locations, the innermost first; a stack is a part of it.
     places: Vec<u64>,
-    /// Where each sample's stack ends in `places`.
-    samples: Vec<usize>,
-    /// The values of each sample, as many as there are types.
+    /// Where each sample's stack ends in `places`, and its values in `values`.
+    samples: Vec<(usize, usize)>,
+    /// Values of samples; in each there are as many as there are types, which may stand behind them.
     values: Vec<i64>,
     /// Location → functions and lines, the innermost first; or its address.
     locations: HashMap<u64, (Vec<u64>, u64)>,
@@ -169,13 +169,10 @@ impl Tables {
         if self.places.len() + places.len() > PLACES_MAX || self.values.len() > PLACES_MAX {
             return Err(Wrong::TooMuch(PLACES_MAX, "places in stacks"));
         }
-        if values.len() != self.sample_types.len() {
-            return Err("a sample has not as many values as there are types".into());
-        }
         self.places.extend(places);
-        self.samples.push(self.places.len());
         // A negative number, as in a difference of profiles, is written as the large one of the same bits.
         self.values.extend(values.into_iter().map(u64::cast_signed));
+        self.samples.push((self.places.len(), self.values.len()));
         Ok(())
     }
 
@@ -215,17 +212,18 @@ impl Tables {
             return Err("a name is not among the strings; it may be cut off");
         }
         let (value, count) = self.columns()?;
-        let types = self.sample_types.len();
         let mut names: HashMap<(u64, Option<u64>), usize> = HashMap::new();
         let mut entries: Vec<(String, Entry)> = Vec::new();
         let mut numbers: HashMap<String, usize> = HashMap::new();
         let mut total = Amount::default();
-        let mut start = 0;
+        let mut start = (0, 0);
         let mut seen = BTreeSet::new();
-        for (sample, &end) in self.samples.iter().enumerate() {
-            let stack = &self.places[start..end];
+        for &end in &self.samples {
+            let (stack, values) = (&self.places[start.0..end.0], &self.values[start.1..end.1]);
             start = end;
-            let values = &self.values[sample * types..(sample + 1) * types];
+            if values.len() != self.sample_types.len() {
+                return Err("a sample has not as many values as there are types");
+            }
             let amount = Amount { bytes: values[value], count: count.map_or(0, |count| values[count]) };
             total.add(amount);
             seen.clear();

@@ -108,6 +108,22 @@ fn a_file_that_is_cut_off_says_so() {
 }
 
 #[test]
+fn the_types_of_a_pprof_may_stand_behind_its_samples() {
+    let whole = unzipped(PPROF[1]);
+    // The first stays: by it the format is known.
+    let after = |at: usize| at + 2 + usize::from(whole[at + 1]);
+    let (first, mut end) = (after(0), after(0));
+    while whole[end] == 0x0a {
+        end = after(end);
+    }
+    assert!(whole[0] == 0x0a && end > first, "they stand first, and are more than one");
+    let later = [&whole[..first], &whole[end..], &whole[first..end]].concat();
+    assert_eq!(format!("{:?}", read(&later[..]).unwrap().total), format!("{:?}", read(&whole[..]).unwrap().total));
+    let one_more = [&whole[..], &[0x0a, 0]].concat();
+    assert!(why(&read(&one_more[..]).unwrap_err()).ends_with("a sample has not as many values as there are types"));
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place() {
     let read = |text: &str| why(&read(text.as_bytes()).unwrap_err());
     let meta = r#""snapshot":{"meta":{"node_fields":["type","name","self_size"],"node_types":[["object","code"]]},"node_count":1}"#;
