@@ -37,7 +37,9 @@ pub(crate) struct Tail {
     sizes: Vec<f32>,
     next: u32,
     /// The last errors that were in the tail when they came.
+    #[serde(default)]
     beyond: Vec<f32>,
+    #[serde(default)]
     beyond_next: u32,
     since: u32,
     /// Where the tail begins, and the share of errors that lie in it.
