@@ -15,6 +15,10 @@ use homeostat_schemas::event::{Query, Request};
 use homeostat_schemas::{Content, Delivery, Event, EventKind, TraceContext, UnixMs, decode_events};
 use std::hint::black_box;
 
+/// That of the product: with another one, decoding is another thing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MESSAGES: usize = 500;
 const EVENTS: usize = 100;
 const PER_REQUEST: usize = 20;
