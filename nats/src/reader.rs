@@ -12,7 +12,7 @@
 //!   skipped in silence. The next call goes on behind the hole.
 //! - RD-4 [`Reader::next`] may be dropped at any await and called again.
 //! - RD-5 at most [`ReaderOptions::batch_max`] entries and about [`ReaderOptions::bytes_max`]
-//!   bytes wait here, and the same again in the client.
+//!   bytes wait here, and one and a half times as much in the client.
 
 mod session;
 
@@ -246,7 +246,8 @@ impl Reader {
             }
             arrival = session.arrived()?;
         }
-        Ok(())
+        // Before these are worked on, not after: so the server sends the next ones meanwhile.
+        session.refill().await
     }
 
     /// A new session after trouble, with growing pauses, for as long as it takes.

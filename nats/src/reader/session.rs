@@ -184,7 +184,7 @@ impl Session {
     }
 
     /// Asks for more when half of what was asked for has come.
-    async fn refill(&mut self) -> Result<(), String> {
+    pub(super) async fn refill(&mut self) -> Result<(), String> {
         if self.wanted > self.batch / 2 && self.wanted_bytes > self.bytes / 2 {
             return Ok(());
         }
