@@ -4,8 +4,13 @@
 //!
 //! Every metric is registered with all that [docs/metrics.md](../docs/metrics.md) says about it, so that the page is made of what is there.
 
+mod labels;
 mod registrar;
 
+pub use labels::{
+    ActorLabel, AlertLabels, BreakerLabel, CalloutLabel, CureLabel, DeliveryLabels, HttpLabels, IntakeLabels, KeyLabel, KindLabel,
+    RuleLabel, TraceLabel,
+};
 pub use registrar::{Described, PAGE, Written, page, read};
 
 use crate::feed::Chunk;
@@ -14,8 +19,8 @@ use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output, Topics};
 use homeostat_actors::status::StatusView;
 use homeostat_schemas::rule::CATALOGUE;
-use homeostat_schemas::{Content, Event, EventKind, TraceContext};
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use homeostat_schemas::{Content, Event, EventKind};
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
@@ -24,112 +29,6 @@ use prometheus_client::registry::Unit;
 use registrar::Registrar;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
-
-/// The label of an exemplar: the trace that one measurement belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct TraceLabel {
-    /// 32 hex digits.
-    pub trace_id: String,
-}
-
-impl TraceLabel {
-    /// Of a `traceparent` whose trace is recorded.
-    #[must_use]
-    pub fn of(traceparent: Option<&str>) -> Option<TraceLabel> {
-        let context = TraceContext::new(traceparent, None);
-        let sampled = context.sampled();
-        context.traceparent.filter(|_| sampled).and_then(|text| Some(TraceLabel { trace_id: text.get(3..35)?.to_owned() }))
-    }
-}
-
-/// A label for an actor.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ActorLabel {
-    /// The actor's name.
-    pub actor: &'static str,
-}
-
-/// A label for a rule's alerts.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AlertLabels {
-    /// The rule.
-    pub rule: String,
-    /// How urgent.
-    pub severity: String,
-    /// Whether it began or ended.
-    pub state: String,
-}
-
-/// A label for a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RuleLabel {
-    /// The rule's name, one of the catalogue.
-    pub rule: &'static str,
-}
-
-/// A label for what became of an API key that was shown.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KeyLabel {
-    /// One of [`Counts::each`](crate::keys::verify::Counts::each).
-    pub result: &'static str,
-}
-
-/// A label for what became of a question about a log-in at the bus.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CalloutLabel {
-    /// `admitted`, `refused`, `busy` or `forged`.
-    pub result: &'static str,
-}
-
-/// A label for what became of a cure.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CureLabel {
-    /// `verified`, `ineffective` or `escalated`.
-    pub outcome: &'static str,
-}
-
-/// A label for a kind of event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KindLabel {
-    /// The kind.
-    pub kind: &'static str,
-}
-
-/// A label for where a local breaker went.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct BreakerLabel {
-    /// The state it went to.
-    pub to: &'static str,
-}
-
-/// Labels of an HTTP request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct HttpLabels {
-    /// The method, one of the usual ones or `_OTHER`.
-    pub http_request_method: &'static str,
-    /// The route's template; `_OTHER` when none matched.
-    pub http_route: &'static str,
-    /// The status.
-    pub http_response_status_code: u16,
-}
-
-/// A label for what an intake answered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct IntakeLabels {
-    /// `otlp` or `events`.
-    pub intake: &'static str,
-    /// `accepted`, `rejected` or `unavailable`.
-    pub result: &'static str,
-}
-
-/// Labels of what was sent to people.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DeliveryLabels {
-    /// `alertmanager` or `webhook`.
-    pub receiver: &'static str,
-    /// `delivered`, `failed` or `withheld`.
-    pub result: &'static str,
-}
 
 /// Everything that is counted.
 pub struct Metrics {
