@@ -3,7 +3,7 @@
 
 use homeostat_reflexes::breaker::local::{Event, Local};
 use homeostat_reflexes::breaker::{
-    Attempt, Clock, Config, Dialect, Edge, Gate, Operation, Outcome, Permit, Refusal, Sheds, State, Why, WindowType,
+    Attempt, Clock, Config, Dialect, Edge, Gate, HOLD_MAX_MS, Operation, Outcome, Permit, Refusal, Sheds, State, Why, WindowType,
 };
 use homeostat_schemas::{Admission, AdmissionState, Ms};
 use proptest::prelude::*;
@@ -195,7 +195,7 @@ proptest! {
         prop_assert_eq!(edge.snapshot(now).share, None);
         // What it inherited ends with its own first wait.
         now += Config::default().open_ms;
-        prop_assert!(edge.acquire(Attempt::First, now, 0.999).is_ok());
+        prop_assert!(edge.acquire(Attempt::First, 0, now, 0.999).is_ok());
     }
 }
 
@@ -299,6 +299,32 @@ fn a_gate_follows_the_fleet_and_goes_on_alone_without_it() {
 }
 
 #[test]
+fn who_is_held_back_waits_for_another_word_and_passes_without_one() {
+    let clock = Hand(AtomicU64::new(10_000));
+    let gate = Gate::new(Config::default(), None, None, &clock);
+    let held = |left: Ms| Err(Refusal::Held { wait: left });
+    gate.hear(&Admission { hold_ms: Some(120), ..word(1, AdmissionState::Ramping, 0.4) }, &clock);
+    assert_eq!(gate.acquire(Attempt::First, &clock), held(50));
+    assert_eq!(gate.acquire_held(Attempt::First, 50, &clock), held(50));
+    assert_eq!(gate.acquire_held(Attempt::First, 100, &clock), held(20));
+    assert!(gate.acquire_held(Attempt::First, 120, &clock).is_ok());
+    assert_eq!(gate.snapshot(&clock).totals.shed, 0, "who waits is not refused");
+    // Who waits is not drawn again: otherwise more and more of them would be let through while it is being found out what helps.
+    gate.hear(&Admission { hold_ms: Some(120), ..word(2, AdmissionState::Ramping, 0.6) }, &clock);
+    assert!(gate.acquire(Attempt::First, &clock).is_ok());
+    assert_eq!(gate.acquire_held(Attempt::First, 50, &clock), held(50));
+    // Shedding helps: from now on it is refused. It does not help: all pass.
+    gate.hear(&word(3, AdmissionState::Ramping, 0.4), &clock);
+    assert_eq!(gate.acquire_held(Attempt::First, 60, &clock), Err(Refusal::Fleet));
+    gate.hear(&word(4, AdmissionState::Ramping, 1.0), &clock);
+    assert!(gate.acquire_held(Attempt::First, 60, &clock).is_ok());
+    // Whatever a word says.
+    gate.hear(&Admission { hold_ms: Some(Ms::MAX), lease_ms: Ms::MAX, ..word(5, AdmissionState::Ramping, 0.0) }, &clock);
+    assert_eq!(gate.acquire_held(Attempt::First, HOLD_MAX_MS - 1, &clock), held(1));
+    assert!(gate.acquire_held(Attempt::First, HOLD_MAX_MS, &clock).is_ok());
+}
+
+#[test]
 fn who_only_succeeds_does_not_follow() {
     let clock = Hand(AtomicU64::new(10_000));
     let gate = Gate::new(Config::default(), None, None, &clock);
@@ -365,4 +391,21 @@ fn threads_share_a_gate() {
     });
     let totals = gate.snapshot(&clock).totals;
     assert_eq!((totals.ok, totals.failed, totals.opened), (76_000, 4_000, 0));
+}
+
+#[test]
+fn where_shedding_does_not_help_the_replica_does_not_open_by_itself() {
+    let clock = Hand(AtomicU64::new(10_000));
+    let gate = Gate::new(Config::default(), None, None, &clock);
+    let zone = Admission { zone: Some("a".into()), hold_ms: Some(300), ..word(1, AdmissionState::Ramping, 0.4) };
+    gate.hear(&Admission { retry_fraction: 1.0, ..word(1, AdmissionState::Ramping, 1.0) }, &clock);
+    for call in 0..100 {
+        let permit = gate.acquire(Attempt::Retry, &clock).unwrap();
+        gate.settle(permit, if call % 5 < 3 { Outcome::Failure } else { Outcome::Success }, 5, &clock);
+    }
+    // The word about its zone is the one that sheds: who is not in that share waits as it says.
+    let gate = Gate::new(Config::default(), None, Some("a".into()), &clock);
+    gate.hear(&Admission { retry_fraction: 1.0, ..word(1, AdmissionState::Ramping, 1.0) }, &clock);
+    gate.hear(&zone, &clock);
+    assert_eq!(gate.acquire(Attempt::First, &clock), Err(Refusal::Held { wait: 50 }));
 }

@@ -40,6 +40,10 @@ pub struct Admission {
     pub fraction: f64,
     /// The share of repetitions that may be made, 0 to 1.
     pub retry_fraction: f64,
+    /// Who is not in that share is not refused but waits, until another word comes, at most so long, milliseconds, and is then let
+    /// through: while it is being found out whether shedding helps at all, nothing is lost by it. Absent: they are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<Ms>,
     /// Grows with every admission about the same calls, also when the actor or the log was made anew.
     pub epoch: u64,
     /// For how long it binds, milliseconds.

@@ -74,7 +74,7 @@ pub struct BreakerCore {
 
 impl Core for BreakerCore {
     const NAME: &'static str = "breaker";
-    const STATE_VERSION: u16 = 2;
+    const STATE_VERSION: u16 = 3;
     const INTEREST: Interest = Interest { events: &[EventKind::Call, EventKind::Calls, EventKind::Breaker], ..Interest::NONE };
     type Config = BreakerConfig;
     type View = Vec<BreakerView>;
@@ -268,6 +268,7 @@ impl BreakerCore {
             state: scope.phase.state(),
             fraction,
             retry_fraction,
+            hold_ms: scope.phase.hold_ms(cx.now),
             epoch: scope.epoch,
             lease_ms: cx.config.lease_ms,
             run_ms: cx.now.saturating_sub(scope.began_ms),

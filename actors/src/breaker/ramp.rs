@@ -15,6 +15,10 @@ const OVERDUE_MAX: f64 = 4.0;
 /// so long: where calls take longer the trial finds no help, and all is given back.
 const TRIAL_GRACE_MS: Ms = 100;
 
+/// While a trial is younger than this, who is not in the share waits instead of being refused, ms: most trials are over by then, and
+/// where shedding does not help nothing was lost.
+const HOLD_MS: Ms = 500;
+
 /// The ramp.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ramp {
@@ -26,6 +30,8 @@ pub(super) struct Ramp {
     stepped_back: bool,
     /// What came back in this step.
     step: Sums,
+    /// Failures since the last success.
+    run: u64,
     /// When this step began.
     step_ms: UnixMs,
     /// The share of failures that was there before anything was shed, while it is being found out whether shedding helps.
@@ -96,6 +102,14 @@ impl Phase {
         }
     }
 
+    /// How long who is not in the shares waits for another word, instead of being refused.
+    pub(super) fn hold_ms(&self, now: UnixMs) -> Option<Ms> {
+        match self {
+            Phase::Ramping(ramp) if ramp.trial.is_some() && !ramp.refuses(now) => Some(HOLD_MS),
+            _ => None,
+        }
+    }
+
     /// Calls came back while it is not closed. True when it changed.
     pub(super) fn take(&mut self, sums: Sums, demand: f64, now: UnixMs, config: &BreakerConfig) -> bool {
         match self {
@@ -130,6 +144,8 @@ impl Phase {
                 ramp.step.ok = ramp.step.ok.saturating_add(sums.ok);
                 ramp.step.failed = ramp.step.failed.saturating_add(sums.failed);
                 ramp.step.slow = ramp.step.slow.saturating_add(sums.slow);
+                // Of a sum with both in it nobody knows the order.
+                ramp.run = if sums.ok > 0 { 0 } else { ramp.run.saturating_add(sums.failed) };
                 ramp.end_trial(demand, now)
             }
         }
@@ -160,7 +176,8 @@ impl Phase {
                 *fraction = wanted;
                 changed
             }
-            Phase::Ramping(ramp) if ramp.trial.is_some() => ramp.end_trial(demand, now),
+            // From then on those outside the share are refused: it is to be said.
+            Phase::Ramping(ramp) if ramp.trial.is_some() => ramp.end_trial(demand, now) || ramp.refuses(now),
             Phase::Ramping(ramp) if now.saturating_sub(ramp.step_ms) >= config.ramp_every_ms => {
                 let next = ramp.next(demand, now, config);
                 let changed = next != *self;
@@ -174,7 +191,21 @@ impl Phase {
 
 impl Ramp {
     fn at(fraction: f64, now: UnixMs) -> Ramp {
-        Ramp { fraction: share(fraction), retries: 0.0, stepped_back: false, step: Sums::default(), step_ms: now, trial: None, floor: 0.0 }
+        Ramp {
+            fraction: share(fraction),
+            retries: 0.0,
+            stepped_back: false,
+            step: Sums::default(),
+            run: 0,
+            step_ms: now,
+            trial: None,
+            floor: 0.0,
+        }
+    }
+
+    /// Has the trial gone on for so long that nobody is to wait for its end?
+    fn refuses(&self, now: UnixMs) -> bool {
+        now.saturating_sub(self.step_ms) >= HOLD_MS
     }
 
     /// Does shedding half of the calls help? It does when the rest makes up for it: when twice the share succeeds, or where that cannot
@@ -202,24 +233,29 @@ impl Ramp {
             return false;
         }
         let next = Ramp { step: Sums::default(), step_ms: now, trial: None, ..self.clone() };
-        *self = if helps { Ramp { stepped_back: true, ..next } } else { Ramp { fraction: 1.0, floor: before, ..next } };
+        *self = if helps { Ramp { stepped_back: true, ..next } } else { Ramp { fraction: 1.0, retries: 1.0, floor: before, ..next } };
         true
     }
 
     /// One look: what the calls of this step say.
+    #[allow(clippy::cast_precision_loss)]
     fn next(&self, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
-        /// With fewer calls a share says nothing.
-        const ENOUGH: u64 = 5;
-        /// A share that was found not to depend on the load may be so much worse by chance.
+        /// Fewer failures in a row say nothing.
+        const ENOUGH: f64 = 5.0;
+        /// A peer that fails in part makes a longer run as rarely as this.
+        const RARELY: f64 = 1e-6;
+        /// A share that was found not to depend on the load may be so much worse, or so many standard deviations.
         const CHANCE: f64 = 0.2;
+        const DEVIATIONS: f64 = 3.0;
         /// One failure, or two, is what a healthy peer has as well.
         const STEP_BACK: u64 = 3;
         let seen = self.step.ok.saturating_add(self.step.failed);
         let bad = bad_share(self.step);
         let next = Ramp { step: Sums::default(), step_ms: now, ..self.clone() };
-        let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + CHANCE } else { 0.0 });
-        let failed_for_good = self.floor < 1.0 && self.step.failed >= ENOUGH && self.step.ok == 0;
-        if failed_for_good {
+        let deviation = (self.floor * (1.0 - self.floor) / seen.max(1) as f64).sqrt();
+        let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + CHANCE.max(DEVIATIONS * deviation) } else { 0.0 });
+        let outage = ENOUGH.max(RARELY.ln() / self.floor.min(0.95).ln());
+        if self.floor < 1.0 && self.run as f64 >= outage {
             return Phase::opened(now);
         }
         if seen == 0 {
@@ -229,7 +265,12 @@ impl Ramp {
         let failing = self.step.failed.saturating_add(self.step.slow) >= STEP_BACK;
         if bad > limit && failing && self.floor < 1.0 {
             let least = probe_fraction(demand, config);
-            return Phase::Ramping(Ramp { fraction: share(self.fraction * config.ramp_cut).max(least), stepped_back: true, ..next });
+            return Phase::Ramping(Ramp {
+                fraction: share(self.fraction * config.ramp_cut).max(least),
+                retries: 0.0,
+                stepped_back: true,
+                ..next
+            });
         }
         if self.fraction >= 1.0 {
             // It has borne the whole load for a step. A peer that goes on failing in part is not called well.

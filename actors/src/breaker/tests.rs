@@ -271,6 +271,15 @@ fn silence_is_no_sign_that_shedding_helps() {
     let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::Fraction, ..BreakerConfig::default() });
     let now = shed(&mut rig);
     rig.until(now + 5.0);
+    // Those outside the share wait at first, and are refused when it takes longer.
+    let words = rig.outputs().iter().filter_map(|output| match &output.effect {
+        Effect::Announce(said) => serde_json::from_value::<Admission>(said.body.clone()).ok(),
+        _ => None,
+    });
+    let words: Vec<Admission> = words.filter(|word| word.state == AdmissionState::Ramping && word.fraction < 1.0).collect();
+    let young = |word: &Admission| word.at_ms < words[0].at_ms + 500;
+    assert!(words.iter().all(|word| word.hold_ms == young(word).then_some(500)), "{words:?}");
+    assert!(words.iter().any(|word| !young(word)), "{words:?}");
     rig.feed(traffic(now + 5.0, now + 5.5, 10, |_| (2, 0)));
     assert_eq!(rig.driver().view()[0].fraction, 1.0, "{}", said(&rig));
 }
@@ -387,4 +396,23 @@ fn a_restart_anywhere_changes_nothing() {
     story.extend(traffic(5.5, 9.0, 6, |n| (4, u64::from(n == 1))));
     story.push((START + 9_500, Content::Tick));
     survives_restart_anywhere::<BreakerCore>(&Settings::default(), &story);
+}
+
+/// A peer that fails 60 % of the time and has little traffic, for so many quarters of a second: each report is one call.
+fn trickle(from: f64, quarters: u32, failed: impl Fn(u32) -> bool) -> Story {
+    traffic(from, from + f64::from(quarters) * 0.25, 10, move |n| if failed(n) { (0, 1) } else { (1, 0) })
+}
+
+#[test]
+fn a_peer_that_fails_in_part_is_down_only_after_a_run_that_chance_does_not_make() {
+    let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::Fraction, ..BreakerConfig::default() });
+    let now = shed(&mut rig);
+    rig.feed(traffic(now, now + 5.0, 10, |_| (2, 3)));
+    assert_eq!((rig.driver().view()[0].state, rig.driver().view()[0].fraction), (AdmissionState::Ramping, 1.0));
+    // Twenty failures in a row, and one success behind them: 60 % make such a run.
+    rig.feed(trickle(now + 5.0, 2, |_| true));
+    rig.feed(trickle(now + 5.5, 1, |n| n % 5 < 3));
+    assert_eq!(rig.driver().view()[0].state, AdmissionState::Ramping, "{}", said(&rig));
+    rig.feed(trickle(now + 5.75, 8, |_| true));
+    assert_eq!(rig.driver().view()[0].state, AdmissionState::Open, "{}", said(&rig));
 }

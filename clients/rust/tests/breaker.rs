@@ -149,13 +149,9 @@ async fn announce(bus: &homeostat_nats::Bus, said: &Admission) {
     soon(bus.publish(&message)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_fleets_word_is_followed_as_long_as_it_holds() {
-    let server = Server::with_log("").await;
-    let bus = server.bus().await;
-    let client: Client = server.settings("shop").start().await.unwrap();
-    let payments = client.breaker("payments");
-    let said = Admission {
+/// Nothing passes.
+fn nothing() -> Admission {
+    Admission {
         service: "shop".to_owned(),
         peer: "payments".to_owned(),
         state: AdmissionState::Open,
@@ -164,14 +160,55 @@ async fn the_fleets_word_is_followed_as_long_as_it_holds() {
         epoch: 1,
         lease_ms: 3_600_000,
         ..Admission::default()
-    };
-    // Whether it listens already nobody can tell: it is said again, as the breaker actor does.
+    }
+}
+
+/// Whether it listens already nobody can tell: it is said again, as the breaker actor does.
+async fn announce_until_heard(bus: &homeostat_nats::Bus, said: &Admission, breaker: &Breaker) {
     let deadline = tokio::time::Instant::now() + LONG;
-    while payments.snapshot().share.is_none() {
+    while breaker.snapshot().share.is_none() {
         assert!(tokio::time::Instant::now() < deadline, "the fleet's word is not heard");
-        announce(&bus, &said).await;
+        announce(bus, said).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_held_back_is_called_in_the_end() {
+    let server = Server::with_log("").await;
+    let bus = server.bus().await;
+    let client: Client = server.settings("shop").start().await.unwrap();
+    let payments = client.breaker("payments");
+    let hold = Duration::from_millis(120);
+    announce_until_heard(&bus, &Admission { hold_ms: Some(120), ..nothing() }, &payments).await;
+    let began = std::time::Instant::now();
+    assert_eq!(soon(payments.call(async { Ok::<_, &str>(began.elapsed() >= hold) })).await, Ok(true));
+    let peer = service_fn(|began: Request<std::time::Instant>| async move {
+        let waited = began.body().elapsed() >= Duration::from_millis(120);
+        Ok::<_, &str>(Response::new(waited))
+    });
+    let mut guarded = Breaking::new(payments.clone()).layer(peer);
+    let answer = soon(guarded.ready().await.unwrap().call(Request::new(std::time::Instant::now()))).await.unwrap();
+    assert!(*answer.body());
+    assert_eq!(payments.snapshot().totals.shed, 0);
+    // Another word, and who waits is refused.
+    announce(&bus, &Admission { epoch: 2, hold_ms: Some(2_000), ..nothing() }).await;
+    until("the other word is heard", || payments.snapshot().share.is_some_and(|share| share.hold == 2_000)).await;
+    let (waiting, _) = tokio::join!(soon(payments.call(async { Ok::<_, &str>(1) })), async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        announce(&bus, &Admission { epoch: 3, ..nothing() }).await;
+    });
+    assert_eq!(waiting, Err(CallError::Refused(Refusal::Fleet)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleets_word_is_followed_as_long_as_it_holds() {
+    let server = Server::with_log("").await;
+    let bus = server.bus().await;
+    let client: Client = server.settings("shop").start().await.unwrap();
+    let payments = client.breaker("payments");
+    let said = nothing();
+    announce_until_heard(&bus, &said, &payments).await;
     let refused = payments.call(async { Ok::<_, &str>(1) }).await;
     assert_eq!(refused, Err(CallError::Refused(Refusal::Fleet)));
     // The bus is cut: the lease ends, and the breaker goes on alone.

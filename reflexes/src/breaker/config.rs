@@ -78,6 +78,7 @@ pub struct Config {
     /// threshold, and never below zero, reaches what `min_calls` failures in a row make. A window full of good calls then does
     /// not hide an outage for half its length. And opens at an outage: a run of failures, few successes among them, that the share
     /// which fails usually makes once in 10^10 runs: 8 in a row where that share is up to 5 %, 11 at 10 %, 15 at 20 % (ours only).
+    /// Better off for a peer that now and then fails in part and of which the fleet's breaker finds out whether shedding helps.
     pub sequential: bool,
     /// What it refuses when it is open (ours only).
     pub sheds: Sheds,

@@ -4,7 +4,7 @@
 use super::config::Config;
 use super::follower::{Follower, Heard, Share};
 use super::local::{Effects, Event, Local, Totals};
-use super::words::{Attempt, Change, Dialect, Operation, Outcome, Permit, Refusal, State};
+use super::words::{Attempt, Change, Dialect, HOLD_ASK_MS, Operation, Outcome, Permit, Refusal, State};
 use homeostat_schemas::{Admission, Ms};
 use std::collections::VecDeque;
 
@@ -91,14 +91,18 @@ impl Edge {
         }
     }
 
-    /// May this call be made?
+    /// May this call be made, which has been held back for `waited` milliseconds so far?
     ///
     /// # Errors
-    /// Why not.
-    pub fn acquire(&mut self, attempt: Attempt, now: Ms, chance: f64) -> Result<Permit, Refusal> {
+    /// Why not, or not yet.
+    pub fn acquire(&mut self, attempt: Attempt, waited: Ms, now: Ms, chance: f64) -> Result<Permit, Refusal> {
         self.pass(now, chance);
         let decision = match self.share(now) {
-            // The fleet decides for the local machine, which has no share in it but the bulkhead.
+            // The fleet decides for the local machine, which has no share in it but the bulkhead. Who waits has been drawn already.
+            Some(share) if share.hold > 0 && (waited > 0 || chance >= share.of(attempt)) => match share.hold.saturating_sub(waited) {
+                0 => self.local.admit(),
+                left => return Err(Refusal::Held { wait: left.min(HOLD_ASK_MS) }),
+            },
             Some(share) if chance >= share.of(attempt) => {
                 self.shed_by_fleet += 1;
                 Err(Refusal::Fleet)

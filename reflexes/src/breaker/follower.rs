@@ -10,6 +10,9 @@ use homeostat_schemas::{Admission, AdmissionState, Ms};
 /// So many own successes, without a failure since the run began, outweigh the fleet's word.
 pub const DISSENT: usize = 3;
 
+/// Nobody waits for longer than this instead of being refused, whatever the word says, ms.
+pub const HOLD_MAX_MS: Ms = 2_000;
+
 /// No word binds for longer than this, whatever it says, ms: a mistaken lease must not hold a replica for ever.
 pub const LEASE_MAX_MS: Ms = 60_000;
 
@@ -17,8 +20,10 @@ pub const LEASE_MAX_MS: Ms = 60_000;
 #[derive(Debug, Clone, PartialEq)]
 struct Word {
     epoch: u64,
-    fraction: f64,
-    retry_fraction: f64,
+    share: Share,
+    /// Does it decide in place of the replica's own breaker? Also where all may pass: a peer of which it was found that shedding does
+    /// not help is no reason for the replica to open by itself.
+    decides: bool,
     until: Ms,
     /// When the run of failures began, by the replica's clock.
     began: Ms,
@@ -42,9 +47,25 @@ pub struct Share {
     pub first: f64,
     /// Of repetitions.
     pub retry: f64,
+    /// How long who is not in them waits, ms, instead of being refused; 0: not at all.
+    pub hold: Ms,
 }
 
 impl Share {
+    /// Both words together: what passes both. Where one of those that shed refuses, who is not in it is refused.
+    fn and(self, other: Share) -> Share {
+        let hold = match (self.sheds(), other.sheds()) {
+            (true, true) => self.hold.min(other.hold),
+            (true, false) => self.hold,
+            (false, _) => other.hold,
+        };
+        Share { first: self.first.min(other.first), retry: self.retry.min(other.retry), hold }
+    }
+
+    fn sheds(self) -> bool {
+        self.first < 1.0 || self.retry < 1.0
+    }
+
     /// The share for such an attempt.
     #[must_use]
     pub const fn of(self, attempt: Attempt) -> f64 {
@@ -84,13 +105,17 @@ impl Follower {
         if slot.as_ref().is_some_and(|known| said.epoch <= known.epoch) {
             return Heard::Nothing;
         }
-        let held = slot.as_ref().is_some_and(|known| known.holds_back() && now < known.until);
+        let held = slot.as_ref().is_some_and(|known| known.decides && now < known.until);
         let share = |share: f64| if share.is_finite() { share.clamp(0.0, 1.0) } else { 1.0 };
         let closed = said.state == AdmissionState::Closed;
         *slot = Some(Word {
             epoch: said.epoch,
-            fraction: if closed { 1.0 } else { share(said.fraction) },
-            retry_fraction: if closed { 1.0 } else { share(said.retry_fraction) },
+            share: Share {
+                first: share(said.fraction),
+                retry: share(said.retry_fraction),
+                hold: said.hold_ms.unwrap_or(0).min(HOLD_MAX_MS),
+            },
+            decides: !closed,
             until: now.saturating_add(said.lease_ms.min(LEASE_MAX_MS)),
             began: now.saturating_sub(said.run_ms),
         });
@@ -104,10 +129,11 @@ impl Follower {
     /// The shares that bind now; `None` when there is no word, or none to follow.
     #[must_use]
     pub fn share(&self, now: Ms) -> Option<Share> {
-        let binding = self.words.iter().flatten().filter(|word| word.holds_back() && now < word.until && !self.dissents(word));
-        binding
-            .map(|word| Share { first: word.fraction, retry: word.retry_fraction })
-            .reduce(|one, other| Share { first: one.first.min(other.first), retry: one.retry.min(other.retry) })
+        let mut shares: Option<Share> = None;
+        for word in self.words.iter().flatten().filter(|word| word.decides && now < word.until && !self.dissents(word)) {
+            shares = Some(shares.map_or(word.share, |so_far: Share| so_far.and(word.share)));
+        }
+        shares
     }
 
     /// Forgets words whose lease is over. True when the replica was held back by one until then.
@@ -115,10 +141,10 @@ impl Follower {
         let mut held = false;
         for slot in 0..self.words.len() {
             let Some(word) = &self.words[slot] else { continue };
-            if word.holds_back() && now >= word.until {
-                held |= !self.dissents(word);
+            if word.decides && now >= word.until {
+                held |= word.share.sheds() && !self.dissents(word);
                 // The epoch stays: an old word that was under way must not come into force after it.
-                self.words[slot] = Some(Word { fraction: 1.0, retry_fraction: 1.0, ..word.clone() });
+                self.words[slot] = Some(Word { decides: false, ..word.clone() });
             }
         }
         held
@@ -141,11 +167,5 @@ impl Follower {
     /// Has it had so many successes, and no failure, since the run began?
     fn dissents(&self, word: &Word) -> bool {
         self.failed_at.is_none_or(|at| at < word.began) && self.good[0].is_some_and(|first| first >= word.began)
-    }
-}
-
-impl Word {
-    fn holds_back(&self) -> bool {
-        self.fraction < 1.0 || self.retry_fraction < 1.0
     }
 }

@@ -67,7 +67,15 @@ impl Gate {
         if word & FREE != 0 {
             return Ok(Permit { era: word >> 1, probe: 0, place: false, counted: true });
         }
-        self.locked(clock, |inner, now, chance| inner.edge.acquire(attempt, now, chance))
+        self.locked(clock, |inner, now, chance| inner.edge.acquire(attempt, 0, now, chance))
+    }
+
+    /// May a call be made that was held back ([`Refusal::Held`]) and has waited for so many milliseconds?
+    ///
+    /// # Errors
+    /// Why not, or not yet.
+    pub fn acquire_held(&self, attempt: Attempt, waited: Ms, clock: &impl Clock) -> Result<Permit, Refusal> {
+        self.locked(clock, |inner, now, chance| inner.edge.acquire(attempt, waited, now, chance))
     }
 
     /// A call succeeded, and nobody measured how long it took.

@@ -61,6 +61,7 @@
 //! - `B-4` A refusal is never evidence against the peer (ours, resilience4j).
 //! - `B-5` State is bounded by the settings, whatever the traffic.
 //! - `B-6` The fleet's word binds no longer than its lease, and never against the replica's own clean experience.
+//! - `B-7` Whoever is held back is let through or refused after two seconds at most, whatever the fleet says or fails to say.
 
 mod cells;
 pub mod config;
@@ -75,7 +76,7 @@ pub mod words;
 
 pub use config::{Config, Sheds, WindowType};
 pub use edge::{Delta, Edge, REPORT_EVERY_MS, Report, Snapshot};
-pub use follower::{Follower, Share};
+pub use follower::{Follower, HOLD_MAX_MS, Share};
 pub use gate::{Clock, Gate};
 pub use local::{Local, Totals};
 pub use usual::Usual;

@@ -89,6 +89,9 @@ impl Outcome {
     }
 }
 
+/// Who is held back asks again this often, ms: not much later than another word of the fleet's came.
+pub const HOLD_ASK_MS: Ms = 50;
+
 /// Is a call the first try, or the repetition of one that failed?
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -150,6 +153,12 @@ pub enum Refusal {
     Bulkhead,
     /// The fleet's breaker admits only a share of calls, and this one is not in it.
     Fleet,
+    /// Not refused but held back, while the fleet's breaker finds out whether shedding helps: ask again after so long, in
+    /// milliseconds, saying how long the call has waited by then. A call that is given up instead was not made.
+    Held {
+        /// So long.
+        wait: Ms,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -160,6 +169,7 @@ impl fmt::Display for Refusal {
             Refusal::ForcedOpen => f.write_str("the breaker is held open"),
             Refusal::Bulkhead => f.write_str("too many calls are under way"),
             Refusal::Fleet => f.write_str("the fleet's breaker admits only a share of calls"),
+            Refusal::Held { wait } => write!(f, "the fleet's breaker holds it back for {wait} ms"),
         }
     }
 }

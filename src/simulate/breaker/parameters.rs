@@ -46,7 +46,7 @@ pub enum Policy {
     Local,
     /// Ours: the local breaker and the fleet's, which sheds everything but probes.
     Homeostat,
-    /// Ours, shedding as much as helps.
+    /// Ours, shedding as much as helps; the local breaker judges by the share in its window alone.
     HomeostatFraction,
     /// Ours, shedding repetitions only.
     HomeostatRetries,
@@ -114,7 +114,9 @@ impl Policy {
                 half_open_permits: 10,
                 ..ours
             }),
-            Policy::Local | Policy::Homeostat | Policy::HomeostatFraction => Some(ours),
+            Policy::Local | Policy::Homeostat => Some(ours),
+            // By a run of failures nobody can tell in time a peer that fails in part from one that is down.
+            Policy::HomeostatFraction => Some(Config { sequential: false, ..ours }),
             Policy::HomeostatRetries => Some(Config { sheds: Sheds::Retries, ..ours }),
         }
     }

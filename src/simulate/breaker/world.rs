@@ -4,7 +4,7 @@ use super::figures::{Figures, Record};
 use super::fleet::Fleet;
 use super::parameters::{Fault, Parameters, Policy};
 use super::peer::{Draw, Peer};
-use homeostat_reflexes::breaker::{Attempt, Clock, Gate, Outcome, Permit, REPORT_EVERY_MS};
+use homeostat_reflexes::breaker::{Attempt, Clock, Gate, Outcome, Permit, REPORT_EVERY_MS, Refusal};
 use homeostat_schemas::event::Calls;
 use homeostat_schemas::{Admission, Content, Event, Ms};
 use std::cell::{Cell, RefCell};
@@ -22,7 +22,16 @@ const RETRY_US: f64 = 100_000.0;
 enum Happening {
     Arrival,
     Repetition(Request),
-    End { replica: u32, life: u32, permit: Option<Permit>, outcome: Outcome, took_ms: Ms, request: Request },
+    /// A request that was held back asks again; since when it waits.
+    Waited(Request, Draw, u64),
+    End {
+        replica: u32,
+        life: u32,
+        permit: Option<Permit>,
+        outcome: Outcome,
+        took_ms: Ms,
+        request: Request,
+    },
     Report(u32),
     Logged(Box<Calls>),
     Tick,
@@ -197,12 +206,13 @@ impl<'a> World<'a> {
                 let replica = self.load.u32(0..self.parameters.replicas.max(1));
                 let draw = Draw { fails: self.load.f64(), takes: self.load.f64() };
                 self.after(gap, Happening::Arrival);
-                self.attempt(Request { replica, asked_us: self.now.get(), tried: 0 }, draw);
+                self.attempt(Request { replica, asked_us: self.now.get(), tried: 0 }, draw, None);
             }
             Happening::Repetition(request) => {
                 let draw = Draw { fails: self.repeats.f64(), takes: self.repeats.f64() };
-                self.attempt(request, draw);
+                self.attempt(request, draw, None);
             }
+            Happening::Waited(request, draw, since_us) => self.attempt(request, draw, Some(since_us)),
             Happening::End { replica, life, permit, outcome, took_ms, request } => {
                 self.end(replica, life, permit, outcome, took_ms, request);
             }
@@ -237,12 +247,20 @@ impl<'a> World<'a> {
         }
     }
 
-    fn attempt(&mut self, request: Request, draw: Draw) {
+    fn attempt(&mut self, request: Request, draw: Draw, since_us: Option<u64>) {
         let now = self.now.get();
         let faulty = self.faulty();
         let replica = &self.replicas[request.replica as usize];
         let attempt = if request.tried == 0 { Attempt::First } else { Attempt::Retry };
-        let decision = replica.gate.as_ref().map(|gate| gate.acquire(attempt, &replica.clock)).transpose();
+        let decision = replica.gate.as_ref().map(|gate| match since_us {
+            None => gate.acquire(attempt, &replica.clock),
+            Some(since_us) => gate.acquire_held(attempt, (now - since_us) / 1_000, &replica.clock),
+        });
+        let decision = decision.transpose();
+        if let Err(Refusal::Held { wait }) = decision {
+            self.after(wait * 1_000, Happening::Waited(request, draw, since_us.unwrap_or(now)));
+            return;
+        }
         let good =
             self.peer.would_succeed(faulty, request.replica, draw) && !matches!(self.parameters.fault, Fault::Overload { .. } if faulty);
         self.record.attempt(now, decision.is_ok(), good);

@@ -5,7 +5,7 @@ use homeostat_reflexes::breaker::{Attempt, Clock as _, Outcome, Permit, Refusal}
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +68,8 @@ impl<E> Options<E> {
 }
 
 impl Breaker {
-    /// Makes a call, if the breaker lets it. Every error counts as a failure of the peer.
+    /// Makes a call, if the breaker lets it. Every error counts as a failure of the peer. While the fleet's breaker finds out whether
+    /// shedding helps (mode `fraction`), the call may wait for up to half a second instead of being refused.
     ///
     /// ```no_run
     /// # async fn charge() -> Result<u64, std::io::Error> { Ok(1) }
@@ -89,7 +90,7 @@ impl Breaker {
     /// # Errors
     /// The call's own, or why it was not made or given up.
     pub async fn call_with<T, E>(&self, options: &Options<E>, future: impl Future<Output = Result<T, E>>) -> Result<T, CallError<E>> {
-        let held = self.hold(options.attempt).map_err(CallError::Refused)?;
+        let held = self.held(options.attempt).await.map_err(CallError::Refused)?;
         let result = match options.timeout {
             Some(within) => match timeout(within, future).await {
                 Ok(result) => result,
@@ -135,10 +136,28 @@ impl Breaker {
 
     /// The right to make one call, held until it is settled; one that is dropped says nothing of the peer.
     pub(crate) fn hold(&self, attempt: Attempt) -> Result<Held, Refusal> {
-        match self.guard.gate.acquire(attempt, &Monotonic) {
-            Ok(permit) => Ok(Held { permit: Some(permit), guard: Arc::clone(&self.guard), start: Monotonic.now() }),
-            Err(refusal) => Err(refusal),
+        self.guard.gate.acquire(attempt, &Monotonic).map(|permit| self.holding(permit))
+    }
+
+    /// The same for a call that was held back and has waited since then.
+    pub(crate) fn hold_after(&self, attempt: Attempt, since: Instant) -> Result<Held, Refusal> {
+        let waited = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        self.guard.gate.acquire_held(attempt, waited, &Monotonic).map(|permit| self.holding(permit))
+    }
+
+    /// The same, waiting while the fleet's breaker holds the call back.
+    async fn held(&self, attempt: Attempt) -> Result<Held, Refusal> {
+        let mut answer = self.hold(attempt);
+        let since = Instant::now();
+        while let Err(Refusal::Held { wait }) = answer {
+            sleep(Duration::from_millis(wait)).await;
+            answer = self.hold_after(attempt, since);
         }
+        answer
+    }
+
+    fn holding(&self, permit: Permit) -> Held {
+        Held { permit: Some(permit), guard: Arc::clone(&self.guard), start: Monotonic.now() }
     }
 }
 

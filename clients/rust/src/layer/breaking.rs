@@ -10,6 +10,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -18,7 +20,7 @@ use tower_service::Service;
 /// neither. Passes the trace on as [`Outbound`](super::Outbound) does, in whose place it stands: the breaker counts the calls.
 ///
 /// A request with the extension [`Attempt::Retry`] is a repetition. A call that is refused is the error
-/// [`CallError::Refused`], or what the fallback answers. For time-outs put tower's `Timeout` below it.
+/// [`CallError::Refused`], or what the fallback answers. One that the fleet's breaker holds back waits ([`Refusal::Held`]). For time-outs put tower's `Timeout` below it.
 pub struct Breaking<R> {
     breaker: Breaker,
     fallback: Option<Fallback<R>>,
@@ -87,13 +89,17 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let attempt = request.extensions().get::<Attempt>().copied().unwrap_or_default();
-        match self.layer.breaker.hold(attempt) {
-            Ok(held) => {
-                pass_on(&mut request);
-                BreakingFuture { way: Way::Called { future: self.inner.call(request), held: Some(held) } }
-            }
-            Err(refusal) => BreakingFuture { way: Way::Refused { refusal, fallback: self.layer.fallback.clone() } },
-        }
+        let way = match self.layer.breaker.hold(attempt) {
+            Ok(held) => Way::Called(Some(held)),
+            Err(Refusal::Held { wait }) => Way::Waiting { attempt, since: Instant::now(), pause: pause(wait) },
+            Err(refusal) => Way::Refused(refusal),
+        };
+        // A service works when its future is polled: that of a call which waits is not, until it may.
+        let future = (!matches!(way, Way::Refused(_))).then(|| {
+            pass_on(&mut request);
+            self.inner.call(request)
+        });
+        BreakingFuture { future, way, layer: self.layer.clone() }
     }
 }
 
@@ -101,25 +107,19 @@ pin_project! {
     /// See [`Breaking`].
     pub struct BreakingFuture<F, R> {
         #[pin]
-        way: Way<F, R>,
+        future: Option<F>,
+        way: Way,
+        layer: Breaking<R>,
     }
 }
 
-pin_project! {
-    #[project = Projected]
-    enum Way<F, R> {
-        /// The call is under way.
-        Called {
-            #[pin]
-            future: F,
-            held: Option<Held>,
-        },
-        /// It is not made.
-        Refused {
-            refusal: Refusal,
-            fallback: Option<Fallback<R>>,
-        },
-    }
+enum Way {
+    /// The call is under way.
+    Called(Option<Held>),
+    /// The fleet's breaker holds it back.
+    Waiting { attempt: Attempt, since: Instant, pause: Pin<Box<Sleep>> },
+    /// It is not made.
+    Refused(Refusal),
 }
 
 impl<F, R> std::fmt::Debug for BreakingFuture<F, R> {
@@ -135,20 +135,41 @@ where
     type Output = Result<Response<R>, CallError<E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            Projected::Called { future, held } => {
-                let result = ready!(future.poll(cx));
-                if let Some(held) = held.take() {
-                    held.settle(judged(&result));
+        let mut this = self.project();
+        loop {
+            match (&mut *this.way, this.future.as_mut().as_pin_mut()) {
+                (Way::Called(held), Some(future)) => {
+                    let result = ready!(future.poll(cx));
+                    if let Some(held) = held.take() {
+                        held.settle(judged(&result));
+                    }
+                    return Poll::Ready(result.map_err(CallError::Failed));
                 }
-                Poll::Ready(result.map_err(CallError::Failed))
+                (Way::Waiting { attempt, since, pause: over }, Some(_)) => {
+                    ready!(over.as_mut().poll(cx));
+                    *this.way = match this.layer.breaker.hold_after(*attempt, *since) {
+                        Ok(held) => Way::Called(Some(held)),
+                        Err(Refusal::Held { wait }) => Way::Waiting { attempt: *attempt, since: *since, pause: pause(wait) },
+                        Err(refusal) => Way::Refused(refusal),
+                    };
+                }
+                (Way::Refused(refusal), _) => {
+                    let refusal = *refusal;
+                    this.future.set(None);
+                    return Poll::Ready(match &this.layer.fallback {
+                        Some(fallback) => Ok(fallback(refusal)),
+                        None => Err(CallError::Refused(refusal)),
+                    });
+                }
+                // A call that is made or waits has its future for as long as it is polled.
+                (_, None) => return Poll::Pending,
             }
-            Projected::Refused { refusal, fallback } => Poll::Ready(match fallback {
-                Some(fallback) => Ok(fallback(*refusal)),
-                None => Err(CallError::Refused(*refusal)),
-            }),
         }
     }
+}
+
+fn pause(wait: u64) -> Pin<Box<Sleep>> {
+    Box::pin(sleep(Duration::from_millis(wait)))
 }
 
 fn judged<R, E>(result: &Result<Response<R>, E>) -> Outcome {
