@@ -3,7 +3,7 @@
 when the line through what was measured after the warm-up (Theil and Sen: the median of the slopes between every two points) rises by less
 than 5 % of the median in an hour. Exit 1 when it rises faster.
 
-usage: soak.py path/to/homeostat [--minutes N] [--rate EVENTS/S] [--warm-up MINUTES] [--bench path/to/homeostat] [--set KEY=VALUE]…
+usage: soak.py path/to/homeostat [--minutes N] [--rate EVENTS/S] [--warm-up MINUTES] [--alert-every DURATION] [--bench path/to/homeostat] [--set KEY=VALUE]…
 """
 
 import argparse
@@ -78,6 +78,7 @@ def main():
     parser.add_argument("--shapes", type=int, default=50)
     parser.add_argument("--kinds", default="query,request,calls,heartbeat,resource,pool,cache")
     parser.add_argument("--traced", type=float, default=0.0, help="share of messages of a recorded trace; OTEL_EXPORTER_OTLP_ENDPOINT says where spans go")
+    parser.add_argument("--alert-every", default="10m", help="a slow query never seen before: each is a statement and an incident more that is known")
     parser.add_argument("--bench", type=pathlib.Path)
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
@@ -95,7 +96,7 @@ def main():
             programs.until("homeostat is ready", lambda: observe.get(f"{url}/readyz?verbose") is not None)
             server = child_of(system.pid)
             load = [bench_binary, "bench", "--data-dir", data, "--json", "--rate", arguments.rate, "--duration", f"{int(arguments.minutes * 60)}s"]
-            load += ["--services", arguments.services, "--shapes", arguments.shapes, "--kinds", arguments.kinds, "--alert-every", "10s", "--traced", arguments.traced]
+            load += ["--services", arguments.services, "--shapes", arguments.shapes, "--kinds", arguments.kinds, "--alert-every", arguments.alert_every, "--traced", arguments.traced]
             with open(home / "bench.json", "w") as out, open(home / "bench.log", "w") as log:
                 bench = subprocess.Popen([str(word) for word in load], stdout=out, stderr=log)
             began, points, first_disk = time.monotonic(), [], disk(data)

@@ -398,7 +398,7 @@ fn a_restart_anywhere_changes_nothing() {
     survives_restart_anywhere::<BreakerCore>(&Settings::default(), &story);
 }
 
-/// A peer that fails 60 % of the time and has little traffic, for so many quarters of a second: each report is one call.
+/// Ten calls each quarter of a second, each reported by itself.
 fn trickle(from: f64, quarters: u32, failed: impl Fn(u32) -> bool) -> Story {
     traffic(from, from + f64::from(quarters) * 0.25, 10, move |n| if failed(n) { (0, 1) } else { (1, 0) })
 }

@@ -129,11 +129,8 @@ impl Follower {
     /// The shares that bind now; `None` when there is no word, or none to follow.
     #[must_use]
     pub fn share(&self, now: Ms) -> Option<Share> {
-        let mut shares: Option<Share> = None;
-        for word in self.words.iter().flatten().filter(|word| word.decides && now < word.until && !self.dissents(word)) {
-            shares = Some(shares.map_or(word.share, |so_far: Share| so_far.and(word.share)));
-        }
-        shares
+        let binding = self.words.iter().flatten().filter(|word| word.decides && now < word.until && !self.dissents(word));
+        binding.map(|word| word.share).reduce(Share::and)
     }
 
     /// Forgets words whose lease is over. True when the replica was held back by one until then.

@@ -20,7 +20,8 @@ use tower_service::Service;
 /// neither. Passes the trace on as [`Outbound`](super::Outbound) does, in whose place it stands: the breaker counts the calls.
 ///
 /// A request with the extension [`Attempt::Retry`] is a repetition. A call that is refused is the error
-/// [`CallError::Refused`], or what the fallback answers. One that the fleet's breaker holds back waits ([`Refusal::Held`]). For time-outs put tower's `Timeout` below it.
+/// [`CallError::Refused`], or what the fallback answers. One that the fleet's breaker holds back waits
+/// ([`Refusal::Held`]). For time-outs put tower's `Timeout` below it.
 pub struct Breaking<R> {
     breaker: Breaker,
     fallback: Option<Fallback<R>>,
