@@ -6,7 +6,7 @@ pub mod bus;
 pub mod postgres;
 pub mod story;
 
-use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, Log, StreamConfig};
+use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, EmbeddedError, Log, StreamConfig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,9 +22,16 @@ pub struct Server {
 impl Server {
     pub async fn start() -> Server {
         let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = EmbeddedConfig { data_dir: dir.path().join("nats"), port: Some(port), ..EmbeddedConfig::default() };
-        Server { embedded: Embedded::start(config).await.expect("nats-server starts; `make tools` installs it"), dir }
+        // A port that was free a moment ago may be another's by now.
+        for _ in 0..5 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let config = EmbeddedConfig { data_dir: dir.path().join("nats"), port: Some(port), ..EmbeddedConfig::default() };
+            match Embedded::start(config).await {
+                Err(EmbeddedError::PortTaken(_)) => {}
+                embedded => return Server { embedded: embedded.expect("nats-server starts; `make tools` installs it"), dir },
+            }
+        }
+        panic!("five ports that were free were taken before the server had them");
     }
 
     /// With user and password, for a worker.
