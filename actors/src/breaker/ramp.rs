@@ -105,7 +105,7 @@ impl Phase {
     /// How long who is not in the shares waits for another word, instead of being refused.
     pub(super) fn hold_ms(&self, now: UnixMs) -> Option<Ms> {
         match self {
-            Phase::Ramping(ramp) if ramp.trial.is_some() && !ramp.refuses(now) => Some(HOLD_MS),
+            Phase::Ramping(ramp) if ramp.trial.is_some() && now.saturating_sub(ramp.step_ms) < HOLD_MS => Some(HOLD_MS),
             _ => None,
         }
     }
@@ -151,40 +151,31 @@ impl Phase {
         }
     }
 
-    /// Time passed. True when it changed.
+    /// Time passed.
     #[allow(clippy::cast_precision_loss)]
-    pub(super) fn tick(&mut self, demand: f64, now: UnixMs, config: &BreakerConfig) -> bool {
+    pub(super) fn tick(&mut self, demand: f64, now: UnixMs, config: &BreakerConfig) {
         match self {
-            Phase::Closed => false,
+            Phase::Closed => {}
             Phase::Closing { until_ms } => {
-                let over = now >= *until_ms;
-                if over {
+                if now >= *until_ms {
                     *self = Phase::Closed;
                 }
-                over
             }
             Phase::Open { since_ms, fraction, good, heard_ms } => {
                 let probed_ms = since_ms.saturating_add(config.grace_ms);
                 if now < probed_ms {
-                    return false;
+                    return;
                 }
                 // Chance alone would now and then leave the fleet without one for seconds.
                 let missing = config.probes_per_s * now.saturating_sub(probed_ms.max(*heard_ms)) as f64 / 1_000.0;
                 let more = if *good > 0 { HOPEFUL } else { missing.clamp(1.0, OVERDUE_MAX) };
-                let wanted = (probe_fraction(demand, config) * more).min(share(config.probe_share_max));
-                let changed = (wanted - *fraction).abs() > f64::EPSILON;
-                *fraction = wanted;
-                changed
+                *fraction = (probe_fraction(demand, config) * more).min(share(config.probe_share_max));
             }
-            // From then on those outside the share are refused: it is to be said.
-            Phase::Ramping(ramp) if ramp.trial.is_some() => ramp.end_trial(demand, now) || ramp.refuses(now),
-            Phase::Ramping(ramp) if now.saturating_sub(ramp.step_ms) >= config.ramp_every_ms => {
-                let next = ramp.next(demand, now, config);
-                let changed = next != *self;
-                *self = next;
-                changed
+            Phase::Ramping(ramp) if ramp.trial.is_some() => {
+                ramp.end_trial(demand, now);
             }
-            Phase::Ramping(_) => false,
+            Phase::Ramping(ramp) if now.saturating_sub(ramp.step_ms) >= config.ramp_every_ms => *self = ramp.next(demand, now, config),
+            Phase::Ramping(_) => {}
         }
     }
 }
@@ -201,11 +192,6 @@ impl Ramp {
             trial: None,
             floor: 0.0,
         }
-    }
-
-    /// Has the trial gone on for so long that nobody is to wait for its end?
-    fn refuses(&self, now: UnixMs) -> bool {
-        now.saturating_sub(self.step_ms) >= HOLD_MS
     }
 
     /// Does shedding half of the calls help? It does when the rest makes up for it: when twice the share succeeds, or where that cannot

@@ -31,19 +31,23 @@ fn rig() -> Rig<BreakerCore> {
     Rig::with(BreakerConfig::default())
 }
 
-/// What was said: seconds, state, share and whom it is about, a line each, when any of it is another than before.
+/// What was said.
+fn words(rig: &Rig<BreakerCore>) -> impl Iterator<Item = Admission> {
+    rig.outputs().iter().filter_map(|output| match &output.effect {
+        Effect::Announce(said) => Some(serde_json::from_value(said.body.clone()).unwrap()),
+        _ => None,
+    })
+}
+
+/// The same: seconds, state, share and whom it is about, a line each, when any of it is another than before.
 fn said(rig: &Rig<BreakerCore>) -> String {
     let (mut text, mut last) = (String::new(), String::new());
-    for output in rig.outputs() {
-        if let Effect::Announce(announcement) = &output.effect {
-            let word: Admission = serde_json::from_value(announcement.body.clone()).unwrap();
-            let what =
-                format!("{:?} {:.3} {}{}", word.state, word.fraction, word.peer, word.zone.map(|z| format!(" {z}")).unwrap_or_default());
-            if what != last {
-                text += &format!("{:<6} {what}\n", (word.at_ms - START) as f64 / 1_000.0);
-            }
-            last = what;
+    for word in words(rig) {
+        let what = format!("{:?} {:.3} {}{}", word.state, word.fraction, word.peer, word.zone.map(|z| format!(" {z}")).unwrap_or_default());
+        if what != last {
+            text += &format!("{:<6} {what}\n", (word.at_ms - START) as f64 / 1_000.0);
         }
+        last = what;
     }
     text
 }
@@ -215,14 +219,7 @@ fn an_operation_that_fails_is_told_apart() {
 fn where_only_retries_are_shed_first_attempts_always_pass() {
     let mut rig = Rig::<BreakerCore>::with(BreakerConfig { shedding: ShedMode::ShedRetries, ..BreakerConfig::default() });
     rig.feed(traffic(0.0, 3.0, 10, |_| (2, 5)));
-    let words: Vec<Admission> = rig
-        .outputs()
-        .iter()
-        .filter_map(|output| match &output.effect {
-            Effect::Announce(said) => Some(serde_json::from_value(said.body.clone()).unwrap()),
-            _ => None,
-        })
-        .collect();
+    let words: Vec<Admission> = words(&rig).collect();
     assert!(!words.is_empty() && words.iter().all(|word| (word.fraction, word.retry_fraction) == (1.0, 0.0)));
     assert_eq!(rig.driver().core().incidents().len(), 1);
 }
@@ -272,11 +269,7 @@ fn silence_is_no_sign_that_shedding_helps() {
     let now = shed(&mut rig);
     rig.until(now + 5.0);
     // Those outside the share wait at first, and are refused when it takes longer.
-    let words = rig.outputs().iter().filter_map(|output| match &output.effect {
-        Effect::Announce(said) => serde_json::from_value::<Admission>(said.body.clone()).ok(),
-        _ => None,
-    });
-    let words: Vec<Admission> = words.filter(|word| word.state == AdmissionState::Ramping && word.fraction < 1.0).collect();
+    let words: Vec<Admission> = words(&rig).filter(|word| word.state == AdmissionState::Ramping && word.fraction < 1.0).collect();
     let young = |word: &Admission| word.at_ms < words[0].at_ms + 500;
     assert!(words.iter().all(|word| word.hold_ms == young(word).then_some(500)), "{words:?}");
     assert!(words.iter().any(|word| !young(word)), "{words:?}");
@@ -299,11 +292,7 @@ fn an_open_breaker_speaks_every_tick_and_epochs_grow() {
     let mut rig = rig();
     rig.feed(traffic(0.0, 1.0, 10, |_| (0, 5)));
     rig.until(11.0);
-    let epochs: Vec<u64> = rig
-        .outputs()
-        .iter()
-        .filter_map(|output| if let Effect::Announce(said) = &output.effect { said.body["epoch"].as_u64() } else { None })
-        .collect();
+    let epochs: Vec<u64> = words(&rig).map(|word| word.epoch).collect();
     assert!(epochs.len() >= 40, "{}", epochs.len());
     assert!(epochs.is_sorted_by(|a, b| a < b));
 }

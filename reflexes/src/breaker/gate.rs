@@ -67,7 +67,7 @@ impl Gate {
         if word & FREE != 0 {
             return Ok(Permit { era: word >> 1, probe: 0, place: false, counted: true });
         }
-        self.locked(clock, |inner, now, chance| inner.edge.acquire(attempt, 0, now, chance))
+        self.acquire_held(attempt, 0, clock)
     }
 
     /// May a call be made that was held back ([`Refusal::Held`]) and has waited for so many milliseconds?
