@@ -8,6 +8,7 @@ pub mod asyncapi;
 pub mod dashboards;
 pub mod yaml;
 
+use crate::metrics::{Metrics, Objects};
 use homeostat_schemas::event::{
     Breaker, Cache, Call, Calls, EventKind, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span,
 };
@@ -99,5 +100,5 @@ pub fn dashboards() -> Result<BTreeMap<String, String>, serde_json::Error> {
 /// The files of `export metrics`, by their path below [`PAGES_DIR`].
 #[must_use]
 pub fn metrics() -> BTreeMap<String, String> {
-    BTreeMap::from([(crate::metrics::PAGE.to_owned(), crate::metrics::page(&crate::metrics::Metrics::default().described()))])
+    BTreeMap::from([(crate::metrics::PAGE.to_owned(), crate::metrics::page(&Metrics::default().described(), Objects::new(0).described()))])
 }

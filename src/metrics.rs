@@ -5,12 +5,16 @@
 //! Every metric is registered with all that [docs/metrics.md](../docs/metrics.md) says about it, so that the page is made of what is there.
 
 mod labels;
+mod objects;
+mod process;
 mod registrar;
 
 pub use labels::{
     ActorLabel, AlertLabels, BreakerLabel, CalloutLabel, CureLabel, DeliveryLabels, HttpLabels, IntakeLabels, KeyLabel, KindLabel,
     RuleLabel, TraceLabel,
 };
+pub use objects::Objects;
+pub use process::Process;
 pub use registrar::{Described, PAGE, Written, page, read};
 
 use crate::feed::Chunk;
@@ -33,6 +37,8 @@ use std::sync::{Mutex, PoisonError};
 /// Everything that is counted.
 pub struct Metrics {
     registry: Mutex<Registrar>,
+    /// This process, and its traffic with the bus.
+    pub process: Process,
     /// Messages read from the log.
     pub messages: Counter,
     /// Good events, by kind.
@@ -139,6 +145,7 @@ impl Default for Metrics {
             argon2: Counter::default(),
             callouts: Family::default(),
             callouts_closed: Counter::default(),
+            process: Process::register(&mut registry),
             registry: Mutex::default(),
         };
         let r = &mut registry;

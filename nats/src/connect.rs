@@ -11,6 +11,7 @@ mod options;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::{ConnectErrorKind, jetstream};
@@ -141,6 +142,21 @@ struct Inner {
     names: Names,
 }
 
+/// What went over a connection, reconnections included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages received.
+    pub received: u64,
+    /// Their bytes, without the protocol's own.
+    pub received_bytes: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Their bytes, without the protocol's own.
+    pub sent_bytes: u64,
+    /// How often it was established.
+    pub connects: u64,
+}
+
 /// A connection to the bus. Clones share it.
 #[derive(Clone)]
 pub struct Bus {
@@ -212,6 +228,19 @@ impl Bus {
     #[must_use]
     pub fn client(&self) -> &async_nats::Client {
         &self.inner.client
+    }
+
+    /// What went over the connection since it was first made.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let seen = self.inner.client.statistics();
+        Traffic {
+            received: seen.in_messages.load(Ordering::Relaxed),
+            received_bytes: seen.in_bytes.load(Ordering::Relaxed),
+            sent: seen.out_messages.load(Ordering::Relaxed),
+            sent_bytes: seen.out_bytes.load(Ordering::Relaxed),
+            connects: seen.connects.load(Ordering::Relaxed),
+        }
     }
 
     /// The client library's JetStream handle, for key-value stores.

@@ -38,7 +38,7 @@ pub mod streams;
 pub mod ticker;
 
 pub use checkpoint::{CheckpointError, Checkpoints, Pointer};
-pub use connect::{Bus, BusConfig, ConnectionState, Phase, TlsConfig};
+pub use connect::{Bus, BusConfig, ConnectionState, Phase, TlsConfig, Traffic};
 pub use embedded::{Embedded, EmbeddedConfig, EmbeddedError, RunInfo, find_running};
 pub use error::{AppendAllError, AppendError, BusError};
 pub use lease::{Lease, LeaseConfig, LeaseState};

@@ -56,6 +56,8 @@ pub struct GatewayConfig {
     pub otlp_body_max_bytes: usize,
     /// Largest body of `/v1/events` after decompression, bytes; then 413.
     pub events_body_max_bytes: usize,
+    /// Objects of each mind (statements, breakers, series, …) that `/metrics/per-object` shows; what is left out is counted there.
+    pub metrics_objects_max: usize,
     /// Requests to the API at work at once; more are answered 503 at once.
     pub api_max: usize,
     /// Intake requests at work at once, their bodies read; more are answered 503 at once, and their senders try again.
@@ -96,6 +98,7 @@ impl Default for GatewayConfig {
             store_deadline_ms: 10_000,
             otlp_body_max_bytes: 20 * 1024 * 1024,
             events_body_max_bytes: 4 * 1024 * 1024,
+            metrics_objects_max: 200,
             api_max: 256,
             intake_max: 64,
             intake_memory_mb: 256,

@@ -157,6 +157,11 @@ fn operation(endpoint: &Endpoint, generator: &mut Schemas) -> Value {
             "OpenMetrics 1.0.",
             json!({ "200": { "description": "All metrics", "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } } }),
         ),
+        "/metrics/per-object" => probe(
+            "What Prometheus scrapes of statements, breakers, series and the like",
+            "OpenMetrics 1.0, made of what the actors that run here know.",
+            json!({ "200": { "description": "All objects", "content": { "application/openmetrics-text": { "schema": { "type": "string" } } } } }),
+        ),
         "/v1/traces" => traces(),
         "/v1/events" => events(generator),
         "/api/v1/status" => api("How everything is", Value::Null, generator.subschema_for::<StatusAnswer>()),

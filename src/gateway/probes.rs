@@ -3,6 +3,7 @@
 use super::Gate;
 use super::auth::Caller;
 use super::problem::Problem;
+use crate::metrics::Objects;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -74,7 +75,31 @@ pub(super) async fn metrics(gate: web::Data<Gate>) -> HttpResponse {
     if let Some(keys) = &gate.state.registry {
         gate.state.metrics.show_keys(&keys.verifier);
     }
+    gate.state.metrics.process.show();
+    if let Some(log) = gate.log() {
+        gate.state.metrics.process.show_bus(&log.bus().traffic());
+    }
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))).body(gate.state.metrics.encode())
+}
+
+/// `/metrics/per-object`: what the minds know, made of their views. Of those that do not run here nothing is said.
+pub(super) async fn per_object(gate: web::Data<Gate>) -> HttpResponse {
+    let slots = &gate.state.slots;
+    let objects = Objects::new(gate.config.metrics_objects_max);
+    let (status, health, query, breaker, drift) =
+        futures::join!(slots.status.view(), slots.health.view(), slots.query.view(), slots.breaker.view(), slots.drift.view());
+    let (forecast, leak, keys, recovery) =
+        futures::join!(slots.forecast.view(), slots.leak.view(), slots.key_rotation.view(), slots.recovery.view());
+    status.iter().for_each(|view| objects.status(view));
+    health.iter().for_each(|view| objects.health(view));
+    query.iter().for_each(|view| objects.query(view));
+    breaker.iter().for_each(|view| objects.breaker(view));
+    drift.iter().for_each(|view| objects.drift(view));
+    forecast.iter().for_each(|view| objects.forecast(view));
+    leak.iter().for_each(|view| objects.leak(view));
+    keys.iter().for_each(|view| objects.key_rotation(view));
+    recovery.iter().for_each(|view| objects.recovery(view));
+    HttpResponse::Ok().insert_header((header::CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS))).body(objects.encode())
 }
 
 /// A service in the words of draft-inadarei-api-health-check-06.

@@ -91,6 +91,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint { path: "/health/readiness", verb: Get, access: Brief(Scope::Probe), serve: || web::to(probes::readyz) },
     Endpoint { path: "/readyz/{service}", verb: Get, access: Brief(Scope::Probe), serve: || web::to(probes::service) },
     Endpoint { path: "/metrics", verb: Get, access: Needs(Scope::Metrics), serve: || web::to(probes::metrics) },
+    Endpoint { path: "/metrics/per-object", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(probes::per_object) },
     Endpoint { path: "/v1/traces", verb: Post, access: Needs(Scope::TelemetryWrite), serve: || web::to(traces::export) },
     Endpoint { path: "/v1/events", verb: Post, access: Needs(Scope::TelemetryWrite), serve: || web::to(events::publish) },
     Endpoint { path: "/api/v1/status", verb: Get, access: Needs(Scope::StatusRead), serve: || web::to(status::status) },

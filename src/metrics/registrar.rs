@@ -69,9 +69,18 @@ impl Registrar {
     }
 }
 
-/// The page about all metrics.
+fn table(described: &[Described]) -> String {
+    let mut table = "| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n".to_owned();
+    for Described { name, kind, unit, labels, meaning } in described {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(table, "| `{name}` | {kind} | {unit} | {} | {meaning} |", labels.join(", "));
+    }
+    table
+}
+
+/// The page about all metrics: those of `/metrics`, and those of `/metrics/per-object`.
 #[must_use]
-pub fn page(described: &[Described]) -> String {
+pub fn page(described: &[Described], objects: &[Described]) -> String {
     let mut page = "# Metrics
 
 `GET /metrics` of the gateway, in OpenMetrics 1.0. `homeostat export metrics --out docs` writes this page, and a test holds it against what a
@@ -79,14 +88,21 @@ running system says. Names follow the conventions of Prometheus and OpenTelemetr
 has `_bucket`, `_sum` and `_count`. Labels are bounded: an actor, a rule of the [catalogue](alerts.md), a kind of event, a route's template,
 never a service, a statement, a key or an id. A metric of which nothing was ever measured is not there yet.
 
-| metric | type | unit | labels | meaning |
-|---|---|---|---|---|
 "
     .to_owned();
-    for Described { name, kind, unit, labels, meaning } in described {
-        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
-        let _ = writeln!(page, "| `{name}` | {kind} | {unit} | {} | {meaning} |", labels.join(", "));
-    }
+    page.push_str(&table(described));
+    page.push_str(
+        "
+## What the minds know, object by object
+
+`GET /metrics/per-object` says it of each statement, breaker, feature, series, process and key, so its labels do name services and
+statements (in normal form, never a literal). It is bounded: of each mind the first `gateway.metrics_objects_max` objects (200; those that matter
+most come first where the mind knows an order), and `homeostat_objects_left_out` counts the rest. It is made when it is asked, by the
+process whose actors run; a standby says nothing. Whoever asks needs the scope `status:read`.
+
+",
+    );
+    page.push_str(&table(objects));
     page.push_str(
         "
 ## From a latency to its trace

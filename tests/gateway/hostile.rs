@@ -209,6 +209,7 @@ fn names_with_control_characters_reach_no_log_line_no_metric_and_no_header() {
     assert_eq!(house.client().post("/v1/events", &key, event.as_bytes()).status, 200);
     for path in [
         "/metrics",
+        "/metrics/per-object",
         "/api/v1/status",
         "/readyz/a%0d%0aset-cookie:%20x",
         "/api/v1/alerts?service=%0d%0aset-cookie:x",
