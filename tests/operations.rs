@@ -6,6 +6,8 @@
 mod common;
 #[path = "operations/metrics.rs"]
 mod metrics;
+#[path = "operations/objects.rs"]
+mod objects;
 
 use homeostat::export::alert_rules;
 use homeostat_schemas::rule::CATALOGUE;

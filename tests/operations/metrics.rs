@@ -55,14 +55,14 @@ async fn a_running_system_says_what_the_page_says() {
     server.stop().await;
 }
 
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     url: String,
 }
 
 impl Prometheus {
     /// Scrapes one target, and keeps exemplars.
-    fn start(dir: &std::path::Path, target: &str) -> Prometheus {
+    pub(crate) fn start(dir: &std::path::Path, target: &str) -> Prometheus {
         std::fs::create_dir_all(dir).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = json!({
@@ -80,6 +80,15 @@ impl Prometheus {
             .spawn()
             .expect("prometheus is there; `scripts/install-test-tools` installs it");
         Prometheus { child, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Has this question an answer?
+    pub(crate) async fn answers(&self, expr: &str) -> bool {
+        let encoded: String = expr.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let Some((_, body)) = http_get(&self.url, &format!("/api/v1/query?query={encoded}")).await else { return false };
+        let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+        assert_ne!(answer["status"], "error", "{expr}: {body}");
+        answer["data"]["result"].as_array().is_some_and(|result| !result.is_empty())
     }
 
     /// The traces of the exemplars of a metric.
