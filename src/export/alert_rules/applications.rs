@@ -1,0 +1,97 @@
+//! Rules over what applications and machines say of themselves.
+
+use super::PromRule;
+
+/// The ten rules over applications and machines.
+pub(super) const APPLICATIONS: &[PromRule] = &[
+    PromRule {
+        alert: "ApiLatencyP95High",
+        expr: "histogram_quantile(0.95, sum by (service_name, le) (rate(http_server_request_duration_seconds_bucket[5m]))) > 0.5 \
+               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.1",
+        hold: "5m",
+        severity: "warning",
+        summary: "95 % of the requests of {{ $labels.service_name }} need up to {{ $value | humanizeDuration }}",
+        description: "One request in twenty takes longer than 500 ms.",
+    },
+    PromRule {
+        alert: "ApiLatencyP99High",
+        expr: "histogram_quantile(0.99, sum by (service_name, le) (rate(http_server_request_duration_seconds_bucket[5m]))) > 2 \
+               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.1",
+        hold: "5m",
+        severity: "critical",
+        summary: "99 % of the requests of {{ $labels.service_name }} need up to {{ $value | humanizeDuration }}",
+        description: "One request in a hundred takes longer than 2 s.",
+    },
+    PromRule {
+        alert: "ErrorRateHigh",
+        expr: "sum by (service_name) (rate(http_server_request_duration_seconds_count{http_response_status_code=~\"5..\"}[5m])) \
+               / sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.05 \
+               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.1",
+        hold: "5m",
+        severity: "critical",
+        summary: "{{ $value | humanizePercentage }} of the requests of {{ $labels.service_name }} fail",
+        description: "More than 5 % of the requests were answered with a status of 500 or above.",
+    },
+    PromRule {
+        alert: "CacheHitRateLow",
+        expr: "sum by (service_name, cache) (rate(app_cache_requests_total{result=\"hit\"}[10m])) \
+               / sum by (service_name, cache) (rate(app_cache_requests_total[10m])) < 0.6 \
+               and on (service_name, cache) sum by (service_name, cache) (rate(app_cache_requests_total[10m])) > 0.1",
+        hold: "10m",
+        severity: "warning",
+        summary: "Cache {{ $labels.cache }} of {{ $labels.service_name }} answers {{ $value | humanizePercentage }} of what it is asked",
+        description: "Less than 60 % of the look-ups are hits.",
+    },
+    PromRule {
+        alert: "FixSuccessLow",
+        expr: "sum(increase(homeostat_recovery_outcomes_total{outcome=\"verified\"}[1h])) \
+               / sum(increase(homeostat_recovery_outcomes_total[1h])) < 0.75 \
+               and sum(increase(homeostat_recovery_outcomes_total[1h])) >= 4",
+        hold: "5m",
+        severity: "warning",
+        summary: "{{ $value | humanizePercentage }} of the cures of the last hour helped",
+        description: "Less than 75 % of at least four cures had the effect that was promised of them.",
+    },
+    PromRule {
+        alert: "ServiceDown",
+        expr: "up == 0",
+        hold: "1m",
+        severity: "critical",
+        summary: "{{ $labels.job }} at {{ $labels.instance }} cannot be scraped",
+        description: "Prometheus has had no answer for a minute.",
+    },
+    PromRule {
+        alert: "MemoryAvailableLow",
+        expr: "node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes < 0.15",
+        hold: "5m",
+        severity: "warning",
+        summary: "{{ $value | humanizePercentage }} of the memory of {{ $labels.instance }} is available",
+        description: "Less than 15 % of a machine's memory can be had without swapping.",
+    },
+    PromRule {
+        alert: "CpuHigh",
+        expr: "1 - avg by (instance) (rate(node_cpu_seconds_total{mode=\"idle\"}[5m])) > 0.85",
+        hold: "10m",
+        severity: "warning",
+        summary: "The processors of {{ $labels.instance }} are busy for {{ $value | humanizePercentage }} of the time",
+        description: "A machine's processors have been busy for more than 85 % of the time.",
+    },
+    PromRule {
+        alert: "DatabaseLatencyP95High",
+        expr: "histogram_quantile(0.95, sum by (service_name, db_system_name, le) (rate(db_client_operation_duration_seconds_bucket[5m]))) > 0.25 \
+               and on (service_name, db_system_name) sum by (service_name, db_system_name) (rate(db_client_operation_duration_seconds_count[5m])) > 0.1",
+        hold: "5m",
+        severity: "warning",
+        summary: "95 % of what {{ $labels.service_name }} asks of {{ $labels.db_system_name }} takes up to {{ $value | humanizeDuration }}",
+        description: "One database operation in twenty takes longer than 250 ms.",
+    },
+    PromRule {
+        alert: "ConnectionPoolNearlyFull",
+        expr: "sum by (service_name, db_client_connection_pool_name) (db_client_connection_count{db_client_connection_state=\"used\"}) \
+               / sum by (service_name, db_client_connection_pool_name) (db_client_connection_max) > 0.8",
+        hold: "2m",
+        severity: "warning",
+        summary: "Pool {{ $labels.db_client_connection_pool_name }} of {{ $labels.service_name }} is used to {{ $value | humanizePercentage }}",
+        description: "More than 80 % of a pool's connections are in use.",
+    },
+];
