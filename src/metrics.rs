@@ -8,6 +8,7 @@ mod labels;
 mod objects;
 mod process;
 mod registrar;
+mod zero;
 
 pub use labels::{
     ActorLabel, AlertLabels, BreakerLabel, CalloutLabel, CureLabel, DeliveryLabels, HttpLabels, IntakeLabels, KeyLabel, KindLabel,
@@ -290,6 +291,7 @@ impl Default for Metrics {
             "Connections to the bus that the comparison with the API keys closed",
             metrics.callouts_closed.clone(),
         );
+        metrics.begin();
         Metrics { registry: Mutex::new(registry), ..metrics }
     }
 }

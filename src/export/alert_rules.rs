@@ -4,9 +4,6 @@
 //! Every quotient has a guard: below some traffic it says nothing. The guards and thresholds stand in one place, here; the
 //! unit tests for `promtool` in `docker/prometheus/tests/` show each rule firing and each guard holding it back.
 
-mod applications;
-mod homeostat;
-
 use applications::APPLICATIONS;
 use homeostat::HOMEOSTAT;
 use homeostat_schemas::Rule;
@@ -15,6 +12,36 @@ use serde_json::{Value, json};
 
 /// Where a rule's page is found when nobody says otherwise: relative to the repository.
 pub const RUNBOOKS: &str = "docs";
+
+/// More than `$more` (0 when not said) of a counter within a window, those included with which its series began: of these `increase` knows
+/// nothing. Ours begin with 0 where all labels are known before, but a process may count before it is scraped for the first time.
+macro_rules! grew {
+    ($series:literal, $window:literal) => {
+        grew!($series, $window, "0")
+    };
+    ($series:literal, $window:literal, $more:literal) => {
+        concat!(
+            "increase(",
+            $series,
+            "[",
+            $window,
+            "]) > ",
+            $more,
+            " or (",
+            $series,
+            " > ",
+            $more,
+            " unless ",
+            $series,
+            " offset ",
+            $window,
+            ")"
+        )
+    };
+}
+
+mod applications;
+mod homeostat;
 
 /// A rule that is written here and not in the catalogue.
 struct PromRule {

@@ -62,8 +62,13 @@ pub struct CalloutLabel {
 /// A label for what became of a cure.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CureLabel {
-    /// `verified`, `ineffective` or `escalated`.
+    /// One of [`CureLabel::OUTCOMES`].
     pub outcome: &'static str,
+}
+
+impl CureLabel {
+    /// What [`verdict`](homeostat_schemas::Alert::verdict) says.
+    pub const OUTCOMES: [&str; 3] = ["verified", "ineffective", "escalated"];
 }
 
 /// A label for a kind of event.
@@ -94,10 +99,17 @@ pub struct HttpLabels {
 /// A label for what an intake answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct IntakeLabels {
-    /// `otlp` or `events`.
+    /// One of [`IntakeLabels::INTAKES`].
     pub intake: &'static str,
-    /// `accepted`, `rejected` or `unavailable`.
+    /// One of [`IntakeLabels::RESULTS`].
     pub result: &'static str,
+}
+
+impl IntakeLabels {
+    /// The ways in over HTTP.
+    pub const INTAKES: [&str; 2] = ["otlp", "events"];
+    /// What becomes of what comes.
+    pub const RESULTS: [&str; 3] = ["accepted", "rejected", "unavailable"];
 }
 
 /// Labels of what was sent to people.

@@ -86,7 +86,8 @@ pub fn page(described: &[Described], objects: &[Described]) -> String {
 `GET /metrics` of the gateway, in OpenMetrics 1.0. `homeostat export metrics --out docs` writes this page, and a test holds it against what a
 running system says. Names follow the conventions of Prometheus and OpenTelemetry: a name ends in its unit, a counter in `_total`; a histogram
 has `_bucket`, `_sum` and `_count`. Labels are bounded: an actor, a rule of the [catalogue](alerts.md), a kind of event, a route's template,
-never a service, a statement, a key or an id. A metric of which nothing was ever measured is not there yet.
+never a service, a statement, a key or an id. A counter whose increase a rule asks for is there with 0 from the start, for all of its labels; any
+other metric of which nothing was ever measured is not there yet.
 
 "
     .to_owned();

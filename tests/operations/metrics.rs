@@ -2,7 +2,9 @@
 
 use super::common::{Server, Worker, http, http_get, story::now_ms};
 use super::repository;
-use homeostat::metrics::{self, Metrics};
+use homeostat::export::alert_rules;
+use homeostat::metrics::{self, CureLabel, IntakeLabels, Metrics};
+use homeostat::roster;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -18,6 +20,46 @@ fn the_page_in_the_repository_is_that_of_the_program() {
     assert!(std::fs::read_to_string(path).unwrap_or_default() == *written, "write it anew with `homeostat export metrics --out docs`");
 }
 
+/// Every counter of ours whose `increase` a rule asks for.
+fn counted_by_rules() -> BTreeSet<String> {
+    let document = alert_rules::document(alert_rules::RUNBOOKS);
+    let groups = document["groups"].as_array().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    let asked = rules.flat_map(|rule| rule["expr"].as_str().unwrap().split("increase(").skip(1));
+    let names = asked.map(|rest| rest.split(['{', '[']).next().unwrap().trim().to_owned());
+    names.filter(|name| name.starts_with("homeostat_")).collect()
+}
+
+/// Every series of a counter, as it stands in a text of OpenMetrics before anything was counted.
+fn all_at_zero(counter: &str) -> Vec<String> {
+    let metrics = Metrics::default().described();
+    let described = metrics.iter().find(|metric| metric.name == counter).unwrap_or_else(|| panic!("there is no {counter}"));
+    let mut series = vec![String::new()];
+    for label in described.labels {
+        let values: &[&str] = match *label {
+            "actor" => &roster::NAMES,
+            "outcome" => &CureLabel::OUTCOMES,
+            "intake" => &IntakeLabels::INTAKES,
+            "result" if counter == "homeostat_intake_total" => &IntakeLabels::RESULTS,
+            other => {
+                panic!("a rule asks for the increase of {counter}: say here which values `{other}` has, and make its series at the start")
+            }
+        };
+        let with = |before: &String, value: &&str| format!("{before}{}{label}=\"{value}\"", if before.is_empty() { "" } else { "," });
+        series = series.iter().flat_map(|before| values.iter().map(move |value| with(before, value))).collect();
+    }
+    series.iter().map(|labels| if labels.is_empty() { format!("{counter} 0") } else { format!("{counter}{{{labels}}} 0") }).collect()
+}
+
+#[test]
+fn what_rules_count_is_there_before_it_happens_for_the_first_time() {
+    let text = Metrics::default().encode();
+    let counters = counted_by_rules();
+    assert!(counters.len() >= 8, "{counters:?}");
+    let missing = counters.iter().flat_map(|counter| all_at_zero(counter)).filter(|line| !text.lines().any(|there| there == line));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<String>::new(), "`Metrics::begin` makes them");
+}
+
 /// Telemetry that makes one alert.
 async fn something_slow(gateway: &str, headers: &[(&str, &str)]) {
     let events = json!([{ "kind": "query", "service": "shop", "at_ms": now_ms(), "took_us": 900_000, "statement": "select a from t" }]);
@@ -31,6 +73,10 @@ async fn a_running_system_says_what_the_page_says() {
     let server = Server::start().await;
     let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &["shell.checkpoint_every_ms=100"], &[]);
     let gateway = worker.ready().await;
+    let (_, fresh) = http_get(&gateway, "/metrics").await.unwrap();
+    let zero = counted_by_rules().into_iter().flat_map(|counter| all_at_zero(&counter));
+    let missing: Vec<_> = zero.filter(|line| !fresh.lines().any(|there| there == line)).collect();
+    assert!(missing.is_empty(), "before anything happened: {missing:?}");
     something_slow(&gateway, &[]).await;
     let began = std::time::Instant::now();
     let families = loop {

@@ -14,7 +14,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatActorRestarting",
-        expr: "increase(homeostat_actor_restarts_total[10m]) > 3",
+        expr: grew!("homeostat_actor_restarts_total", "10m", "3"),
         hold: "0s",
         severity: "warning",
         summary: "Actor {{ $labels.actor }} was restarted {{ $value | humanize }} times in ten minutes",
@@ -30,7 +30,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatLogOvertaken",
-        expr: "increase(homeostat_log_overtaken_total[1h]) > 0",
+        expr: grew!("homeostat_log_overtaken_total", "1h"),
         hold: "0s",
         severity: "critical",
         summary: "Telemetry was removed before it was read",
@@ -46,7 +46,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatDeadMessages",
-        expr: "increase(homeostat_dead_total[10m]) > 0",
+        expr: grew!("homeostat_dead_total", "10m"),
         hold: "0s",
         severity: "warning",
         summary: "{{ $value | humanize }} messages or events were set aside in ten minutes",
@@ -54,7 +54,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatPoisonMessage",
-        expr: "increase(homeostat_actor_poison_total[1h]) > 0",
+        expr: grew!("homeostat_actor_poison_total", "1h"),
         hold: "0s",
         severity: "critical",
         summary: "Actor {{ $labels.actor }} failed on a message again and again",
@@ -62,7 +62,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatBrokenPromise",
-        expr: "increase(homeostat_actor_broken_promises_total[1h]) > 0",
+        expr: grew!("homeostat_actor_broken_promises_total", "1h"),
         hold: "0s",
         severity: "critical",
         summary: "A promise of actor {{ $labels.actor }} does not hold",
@@ -70,7 +70,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatFencedOutputs",
-        expr: "increase(homeostat_actor_fenced_total[10m]) > 3",
+        expr: grew!("homeostat_actor_fenced_total", "10m", "3"),
         hold: "0s",
         severity: "warning",
         summary: "Actor {{ $labels.actor }} was refused {{ $value | humanize }} times because another process owned it",
@@ -78,7 +78,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
     },
     PromRule {
         alert: "HomeostatIntakeUnavailable",
-        expr: "sum by (intake) (increase(homeostat_intake_total{result=\"unavailable\"}[5m])) > 0",
+        expr: concat!("sum by (intake) (", grew!("homeostat_intake_total{result=\"unavailable\"}", "5m"), ")"),
         hold: "2m",
         severity: "warning",
         summary: "The intake {{ $labels.intake }} cannot store what it is sent",
