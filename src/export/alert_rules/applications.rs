@@ -34,7 +34,9 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
     },
     PromRule {
         alert: "CacheHitRateLow",
-        expr: "sum by (service_name, cache) (rate(app_cache_requests_total{result=\"hit\"}[10m])) \
+        // Where nothing is a hit there may be no series of hits.
+        expr: "(sum by (service_name, cache) (rate(app_cache_requests_total{result=\"hit\"}[10m])) \
+               or 0 * sum by (service_name, cache) (rate(app_cache_requests_total[10m]))) \
                / sum by (service_name, cache) (rate(app_cache_requests_total[10m])) < 0.6 \
                and on (service_name, cache) sum by (service_name, cache) (rate(app_cache_requests_total[10m])) > 0.1",
         hold: "10m",
@@ -44,7 +46,8 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
     },
     PromRule {
         alert: "FixSuccessLow",
-        expr: "sum(increase(homeostat_recovery_outcomes_total{outcome=\"verified\"}[1h])) \
+        expr: "(sum(increase(homeostat_recovery_outcomes_total{outcome=\"verified\"}[1h])) \
+               or 0 * sum(increase(homeostat_recovery_outcomes_total[1h]))) \
                / sum(increase(homeostat_recovery_outcomes_total[1h])) < 0.75 \
                and sum(increase(homeostat_recovery_outcomes_total[1h])) >= 4",
         hold: "5m",
