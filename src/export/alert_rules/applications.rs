@@ -2,12 +2,13 @@
 
 use super::PromRule;
 
-/// The ten rules over applications and machines.
+/// The ten rules over applications and machines. Requests without a `service_name` are not those of an application: Homeostat's own gateway
+/// measures itself under the same name, and answers `/readyz` with 503 while it is not ready.
 pub(super) const APPLICATIONS: &[PromRule] = &[
     PromRule {
         alert: "ApiLatencyP95High",
-        expr: "histogram_quantile(0.95, sum by (service_name, le) (rate(http_server_request_duration_seconds_bucket[5m]))) > 0.5 \
-               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.1",
+        expr: "histogram_quantile(0.95, sum by (service_name, le) (rate(http_server_request_duration_seconds_bucket{service_name!=\"\"}[5m]))) > 0.5 \
+               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name!=\"\"}[5m])) > 0.1",
         hold: "5m",
         severity: "warning",
         summary: "95 % of the requests of {{ $labels.service_name }} need up to {{ $value | humanizeDuration }}",
@@ -15,8 +16,8 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
     },
     PromRule {
         alert: "ApiLatencyP99High",
-        expr: "histogram_quantile(0.99, sum by (service_name, le) (rate(http_server_request_duration_seconds_bucket[5m]))) > 2 \
-               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.1",
+        expr: "histogram_quantile(0.99, sum by (service_name, le) (rate(http_server_request_duration_seconds_bucket{service_name!=\"\"}[5m]))) > 2 \
+               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name!=\"\"}[5m])) > 0.1",
         hold: "5m",
         severity: "critical",
         summary: "99 % of the requests of {{ $labels.service_name }} need up to {{ $value | humanizeDuration }}",
@@ -24,9 +25,9 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
     },
     PromRule {
         alert: "ErrorRateHigh",
-        expr: "sum by (service_name) (rate(http_server_request_duration_seconds_count{http_response_status_code=~\"5..\"}[5m])) \
-               / sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.05 \
-               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count[5m])) > 0.1",
+        expr: "sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name!=\"\", http_response_status_code=~\"5..\"}[5m])) \
+               / sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name!=\"\"}[5m])) > 0.05 \
+               and on (service_name) sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name!=\"\"}[5m])) > 0.1",
         hold: "5m",
         severity: "critical",
         summary: "{{ $value | humanizePercentage }} of the requests of {{ $labels.service_name }} fail",
