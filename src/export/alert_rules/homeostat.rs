@@ -6,7 +6,8 @@ use super::PromRule;
 pub(super) const HOMEOSTAT: &[PromRule] = &[
     PromRule {
         alert: "HomeostatNotAtWork",
-        expr: "sum(homeostat_active) != 1",
+        // Who stands by says 0, so the sum is what counts. Where nobody says anything there is no series to add up.
+        expr: "sum by (job) (homeostat_active) != 1 or (vector(0) unless on () homeostat_active)",
         hold: "30s",
         severity: "critical",
         summary: "{{ $value }} processes carry the actors",
