@@ -91,11 +91,12 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
     },
     PromRule {
         alert: "ConnectionPoolNearlyFull",
-        expr: "sum by (service_name, db_client_connection_pool_name) (db_client_connection_count{db_client_connection_state=\"used\"}) \
-               / sum by (service_name, db_client_connection_pool_name) (db_client_connection_max) > 0.8",
+        // Each process has its own pool: callers wait at a full one, however empty the others are.
+        expr: "sum by (service_name, instance, db_client_connection_pool_name) (db_client_connection_count{db_client_connection_state=\"used\"}) \
+               / sum by (service_name, instance, db_client_connection_pool_name) (db_client_connection_max) > 0.8",
         hold: "2m",
         severity: "warning",
-        summary: "Pool {{ $labels.db_client_connection_pool_name }} of {{ $labels.service_name }} is used to {{ $value | humanizePercentage }}",
+        summary: "Pool {{ $labels.db_client_connection_pool_name }} of {{ $labels.service_name }} at {{ $labels.instance }} is used to {{ $value | humanizePercentage }}",
         description: "More than 80 % of a pool's connections are in use.",
     },
 ];
