@@ -8,11 +8,12 @@ mod labels;
 mod objects;
 mod process;
 mod registrar;
+mod shown;
 mod zero;
 
 pub use labels::{
-    ActorLabel, AlertLabels, BreakerLabel, CalloutLabel, CureLabel, DeliveryLabels, HttpLabels, IntakeLabels, KeyLabel, KindLabel,
-    RuleLabel, TraceLabel,
+    ActorLabel, AlertLabels, BreakerLabel, CalloutLabel, CureLabel, DeliveryLabels, FindingLabels, HttpLabels, IntakeLabels, KeyLabel,
+    KindLabel, TraceLabel,
 };
 pub use objects::Objects;
 pub use process::Process;
@@ -20,10 +21,7 @@ pub use registrar::{Described, PAGE, Written, page, read};
 
 use crate::feed::Chunk;
 use crate::keys::verify::Verifier;
-use crate::roster::Condition;
 use homeostat_actors::core::{Effect, Output, Topics};
-use homeostat_actors::status::StatusView;
-use homeostat_schemas::rule::CATALOGUE;
 use homeostat_schemas::{Content, Event, EventKind};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -56,8 +54,8 @@ pub struct Metrics {
     pub commands: Counter,
     /// What became of cures, as the recovery actor judged.
     pub cures: Family<CureLabel, Counter>,
-    /// Findings open, by rule, as the status actor sees them.
-    pub findings: Family<RuleLabel, Gauge>,
+    /// Findings open, by rule and severity, as the status actor sees them.
+    pub findings: Family<FindingLabels, Gauge>,
     /// Open findings that are silenced.
     pub silenced: Gauge,
     /// Open findings that somebody looks after.
@@ -176,7 +174,7 @@ impl Default for Metrics {
             "What became of cures: verified, ineffective or escalated",
             metrics.cures.clone(),
         );
-        r.add("homeostat_findings_open", None, &["rule"], "Findings open, by rule", metrics.findings.clone());
+        r.add("homeostat_findings_open", None, &["rule", "severity"], "Findings open, by rule and severity", metrics.findings.clone());
         r.add(
             "homeostat_findings_silenced",
             None,
@@ -386,31 +384,6 @@ impl Metrics {
         }
         self.argon2.inner().store(verifier.argon2_runs(), Ordering::Relaxed);
     }
-
-    /// Shows what is open, and what people say about it. A rule of which nothing was ever open is not shown.
-    #[allow(clippy::cast_possible_wrap)] // counts stay far below 2^63
-    pub fn show_status(&self, view: &StatusView) {
-        for rule in CATALOGUE {
-            let open = view.rules.get(rule.name).map(|count| count.open);
-            if let Some(open) = open {
-                self.findings.get_or_create(&RuleLabel { rule: rule.name }).set(open as i64);
-            } else if let Some(known) = self.findings.get(&RuleLabel { rule: rule.name }) {
-                known.set(0);
-            }
-        }
-        self.silenced.set(view.silenced() as i64);
-        self.acknowledged.set(view.acknowledged() as i64);
-        self.silences.set(view.silences_active() as i64);
-    }
-
-    /// Shows an actor's condition.
-    #[allow(clippy::cast_possible_wrap)] // positions and counts stay far below 2^63
-    pub fn show(&self, actor: &'static str, condition: &Condition, dispatched: u64) {
-        let label = ActorLabel { actor };
-        self.position.get_or_create(&label).set(condition.position as i64);
-        self.lag.get_or_create(&label).set(dispatched.saturating_sub(condition.position) as i64);
-        self.open.get_or_create(&label).set(condition.open as i64);
-    }
 }
 
 #[cfg(test)]
@@ -426,7 +399,7 @@ mod tests {
         let alert = AlertLabels { rule: "query.slow".into(), severity: "warning".into(), state: "firing".into() };
         metrics.alerts.get_or_create(&alert).inc();
         metrics.cures.get_or_create(&CureLabel { outcome: "verified" }).inc();
-        metrics.findings.get_or_create(&RuleLabel { rule: "query.slow" }).set(1);
+        metrics.findings.get_or_create(&FindingLabels { rule: "query.slow", severity: "warning" }).set(1);
         metrics.breaker_changes.get_or_create(&BreakerLabel { to: "open" }).inc();
         metrics.delivered("webhook", 1);
         metrics.keys.get_or_create(&KeyLabel { result: "hot" }).inc();

@@ -62,22 +62,28 @@ fn every_finding_of_the_catalogue_fires_in_prometheus_while_it_is_open() {
     run("promtool", &["test", "rules", test.to_str().unwrap()]);
 }
 
-/// Nothing open, then two, then nothing again.
+/// Nothing open, then two, of which one becomes critical, then nothing again.
 fn fires(rule: &str, written: &Value) -> Value {
-    let mut annotations = written["annotations"].clone();
-    let summary = annotations["summary"].as_str().unwrap().replace("{{ $value }}", "2");
-    annotations["summary"] = summary.into();
-    let alert = written["alert"].as_str().unwrap();
+    let alert = |count: u8, severity: &str| {
+        let (mut labels, mut annotations) = (written["labels"].clone(), written["annotations"].clone());
+        labels["severity"] = severity.into();
+        annotations["summary"] = annotations["summary"].as_str().unwrap().replace("{{ $value }}", &count.to_string()).into();
+        json!({ "exp_labels": labels, "exp_annotations": annotations })
+    };
+    let series = |rule: &str, severity: &str, values: &str| json!({ "series": format!("homeostat_findings_open{{rule=\"{rule}\", severity=\"{severity}\"}}"), "values": values });
+    let at = |time: &str, alerts: Value| json!({ "eval_time": time, "alertname": written["alert"], "exp_alerts": alerts });
     json!({
         "interval": "1m",
         "input_series": [
-            { "series": format!("homeostat_findings_open{{rule=\"{rule}\"}}"), "values": "0 0 2 2 0" },
-            { "series": "homeostat_findings_open{rule=\"another.one\"}", "values": "5 5 5 5 5" },
+            series(rule, "info", "_ _ 2 1 0"),
+            series(rule, "critical", "_ _ _ 1 0"),
+            series("another.one", "warning", "5 5 5 5 5"),
         ],
         "alert_rule_test": [
-            { "eval_time": "1m", "alertname": alert, "exp_alerts": [] },
-            { "eval_time": "3m", "alertname": alert, "exp_alerts": [{ "exp_labels": written["labels"], "exp_annotations": annotations }] },
-            { "eval_time": "4m", "alertname": alert, "exp_alerts": [] },
+            at("1m", json!([])),
+            at("2m", json!([alert(2, "info")])),
+            at("3m", json!([alert(1, "info"), alert(1, "critical")])),
+            at("4m", json!([])),
         ],
     })
 }

@@ -87,6 +87,7 @@ fn written(rule: &PromRule, runbooks: &str) -> Value {
 }
 
 /// A finding of the catalogue. The bus has it with all its numbers; this is the count of what is open, for who lives in Prometheus.
+/// It is as urgent as the mind says, not as its rule usually is: a key that ends tomorrow is no news any more.
 fn finding(rule: &Rule, runbooks: &str) -> Value {
     let over = match rule.nature {
         Nature::State => "it ends when the condition ends".to_owned(),
@@ -94,8 +95,8 @@ fn finding(rule: &Rule, runbooks: &str) -> Value {
     };
     json!({
         "alert": camel(rule.name),
-        "expr": format!("max by (rule) (homeostat_findings_open{{rule=\"{}\"}}) > 0", rule.name),
-        "labels": { "severity": rule.severity.to_string(), "rule": rule.name },
+        "expr": format!("max by (rule, severity) (homeostat_findings_open{{rule=\"{}\"}}) > 0", rule.name),
+        "labels": { "severity": "{{ $labels.severity }}", "rule": rule.name },
         "annotations": {
             "summary": format!("{{{{ $value }}}} open: {}", rule.meaning),
             "description": format!("{} ({over}; `homeostat tail alerts` shows each with its numbers)", rule.advice),

@@ -38,11 +38,13 @@ pub struct AlertLabels {
     pub state: String,
 }
 
-/// A label for a rule.
+/// Labels of what is open.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RuleLabel {
+pub struct FindingLabels {
     /// The rule's name, one of the catalogue.
     pub rule: &'static str,
+    /// How urgent it is now: a finding may grow.
+    pub severity: &'static str,
 }
 
 /// A label for what became of an API key that was shown.

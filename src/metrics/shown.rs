@@ -1,0 +1,85 @@
+//! What is shown as it is now, rather than counted as it happens.
+
+use super::{ActorLabel, FindingLabels, Metrics};
+use crate::roster::Condition;
+use homeostat_actors::status::StatusView;
+use homeostat_schemas::{Rule, Severity, rule::CATALOGUE};
+use std::collections::BTreeMap;
+
+const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+
+impl FindingLabels {
+    const fn of(rule: &Rule, severity: Severity) -> FindingLabels {
+        let severity = match severity {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        };
+        FindingLabels { rule: rule.name, severity }
+    }
+}
+
+impl Metrics {
+    /// Shows what is open, and what people say about it. A rule of which nothing was ever open with some severity is not shown with it.
+    #[allow(clippy::cast_possible_wrap)] // counts stay far below 2^63
+    pub fn show_status(&self, view: &StatusView) {
+        let mut open: BTreeMap<(&str, Severity), i64> = BTreeMap::new();
+        for alert in &view.open {
+            *open.entry((&alert.rule, alert.severity)).or_default() += 1;
+        }
+        for rule in CATALOGUE {
+            for severity in SEVERITIES {
+                let labels = FindingLabels::of(rule, severity);
+                if let Some(count) = open.get(&(rule.name, severity)) {
+                    self.findings.get_or_create(&labels).set(*count);
+                } else if let Some(known) = self.findings.get(&labels) {
+                    known.set(0);
+                }
+            }
+        }
+        self.silenced.set(view.silenced() as i64);
+        self.acknowledged.set(view.acknowledged() as i64);
+        self.silences.set(view.silences_active() as i64);
+    }
+
+    /// Shows an actor's condition.
+    #[allow(clippy::cast_possible_wrap)] // positions and counts stay far below 2^63
+    pub fn show(&self, actor: &'static str, condition: &Condition, dispatched: u64) {
+        let label = ActorLabel { actor };
+        self.position.get_or_create(&label).set(condition.position as i64);
+        self.lag.get_or_create(&label).set(dispatched.saturating_sub(condition.position) as i64);
+        self.open.get_or_create(&label).set(condition.open as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostat_schemas::Alert;
+
+    fn open(severities: &[Severity]) -> StatusView {
+        let alert = |severity: &Severity| Alert { rule: "key_rotation.expires_soon".into(), severity: *severity, ..Alert::default() };
+        StatusView { open: severities.iter().map(alert).collect(), ..StatusView::default() }
+    }
+
+    fn shown(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.encode();
+        text.lines().filter_map(|line| line.strip_prefix("homeostat_findings_open")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_finding_that_grows_moves_to_its_new_severity() {
+        let metrics = Metrics::default();
+        metrics.show_status(&open(&[Severity::Info, Severity::Info]));
+        assert_eq!(shown(&metrics), ["{rule=\"key_rotation.expires_soon\",severity=\"info\"} 2"]);
+        metrics.show_status(&open(&[Severity::Info, Severity::Critical]));
+        let mut now = shown(&metrics);
+        now.sort();
+        assert_eq!(
+            now,
+            ["{rule=\"key_rotation.expires_soon\",severity=\"critical\"} 1", "{rule=\"key_rotation.expires_soon\",severity=\"info\"} 1"]
+        );
+        metrics.show_status(&open(&[]));
+        assert!(shown(&metrics).iter().all(|line| line.ends_with(" 0")), "{:?}", shown(&metrics));
+    }
+}
