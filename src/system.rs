@@ -291,7 +291,7 @@ async fn work(shared: &Shared, log: &Log, readiness: &Readiness) -> Result<(), S
     let mut pause = RETRY;
     let result = loop {
         readiness.standby(true);
-        shared.metrics.active.set(0);
+        shared.metrics.stand_by();
         let held = tokio::select! {
             () = told(&mut stop) => break Ok(()),
             held = lease.held(), if !without_lease() => held,
@@ -302,7 +302,10 @@ async fn work(shared: &Shared, log: &Log, readiness: &Readiness) -> Result<(), S
         }
         readiness.standby(false);
         shared.metrics.active.set(1);
-        match active(shared, log, &lease).await {
+        let turn = active(shared, log, &lease).await;
+        // Whoever has the work now shows how it goes, from this moment on and not only after the pauses below.
+        shared.metrics.stand_by();
+        match turn {
             Ok(Turn::Stopped) => break Ok(()),
             Ok(Turn::Lost) => {
                 pause = RETRY;

@@ -50,6 +50,23 @@ impl Metrics {
         self.lag.get_or_create(&label).set(dispatched.saturating_sub(condition.position) as i64);
         self.open.get_or_create(&label).set(condition.open as i64);
     }
+
+    /// Forgets what only the process at work knows: another one shows it now, and two would contradict each other. What was counted stays.
+    pub fn forget(&self) {
+        for gauge in [&self.position, &self.lag, &self.checkpoint, &self.checkpoint_at, &self.checkpoint_bytes, &self.open] {
+            gauge.clear();
+        }
+        self.findings.clear();
+        for gauge in [&self.silenced, &self.acknowledged, &self.silences] {
+            gauge.set(0);
+        }
+    }
+
+    /// Nothing is carried here any more.
+    pub fn stand_by(&self) {
+        self.active.set(0);
+        self.forget();
+    }
 }
 
 #[cfg(test)]

@@ -47,9 +47,12 @@ pub(super) async fn watch(shared: &Shared, log: &Log, readiness: &Readiness, emb
                 condition.trouble = Some("it does not move though the log does".to_owned());
             }
         }
-        for (actor, condition) in &conditions {
+        if shared.metrics.active.get() == 1 {
             let newest = conditions.iter().map(|(_, condition)| condition.position).max().unwrap_or(0);
-            shared.metrics.show(actor, condition, newest);
+            conditions.iter().for_each(|(actor, condition)| shared.metrics.show(actor, condition, newest));
+        } else {
+            // Again and again: whoever was scraping while the work was lost may have shown it once more.
+            shared.metrics.forget();
         }
         readiness.actors(conditions);
     }

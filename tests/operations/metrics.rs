@@ -101,6 +101,63 @@ async fn a_running_system_says_what_the_page_says() {
     server.stop().await;
 }
 
+/// What a process shows that only the one at work knows.
+fn of_the_work(text: &str) -> Vec<&str> {
+    let gauges = [
+        "homeostat_findings_",
+        "homeostat_silences_",
+        "homeostat_actor_position",
+        "homeostat_actor_lag",
+        "homeostat_actor_checkpoint",
+        "homeostat_actor_open",
+    ];
+    let samples = text.lines().filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)));
+    samples.filter(|line| !line.ends_with(" 0")).collect()
+}
+
+/// The metrics of a process, once they are what is wanted.
+async fn metrics_once(worker: &Worker, gateway: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let began = std::time::Instant::now();
+    loop {
+        let text = http_get(gateway, "/metrics").await.map(|(_, text)| text).unwrap_or_default();
+        if wanted(&text) {
+            return text;
+        }
+        assert!(began.elapsed() < PATIENCE, "{text}\n{}", worker.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_the_work_shows_nothing_of_it_any_more() {
+    let server = Server::start().await;
+    let settings = ["shell.lease_renew_ms=100", "shell.lease_patience_ms=600", "shell.checkpoint_every_ms=100"];
+    let mut first = Worker::spawn(&server.path("first"), Some(&server.url()), &settings, &[]);
+    let old = first.ready().await;
+    something_slow(&old, &[]).await;
+    let open = "homeostat_findings_open{rule=\"query.slow\",severity=\"warning\"} 1";
+    metrics_once(&first, &old, |text| {
+        text.contains(open)
+            && text.contains("homeostat_actor_open_findings{actor=\"query\"} 1")
+            && text.contains("homeostat_actor_checkpoint_size_bytes{")
+    })
+    .await;
+    let mut second = Worker::spawn(&server.path("second"), Some(&server.url()), &settings, &[]);
+    let new = second.ready().await;
+    first.signal("STOP");
+    metrics_once(&second, &new, |text| text.contains("homeostat_active 1\n")).await;
+    first.signal("CONT");
+    // It finds out by itself that another one works.
+    metrics_once(&first, &old, |text| text.contains("homeostat_active 0\n") && of_the_work(text).is_empty()).await;
+    metrics_once(&second, &new, |text| text.contains(open) && of_the_work(text).len() > 10).await;
+    // What was counted stays counted.
+    let (_, text) = http_get(&old, "/metrics").await.unwrap();
+    assert!(text.contains("homeostat_alerts_total{rule=\"query.slow\",severity=\"warning\",state=\"firing\"} 1"), "{text}");
+    first.stop().await;
+    second.stop().await;
+    server.stop().await;
+}
+
 pub(crate) struct Prometheus {
     child: Child,
     url: String,
