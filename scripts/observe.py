@@ -152,10 +152,12 @@ def configure(home, gateway, ports):
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{ports['alertmanager']}"]}]}]},
         "scrape_configs": [
             {"job_name": "homeostat", "static_configs": [{"targets": [gateway.removeprefix("http://")]}]},
+            {"job_name": "homeostat-objects", "metrics_path": "/metrics/per-object",
+             "static_configs": [{"targets": [gateway.removeprefix("http://")]}]},
             {"job_name": "node", "static_configs": [{"targets": [f"127.0.0.1:{ports['node']}"]}]},
         ],
     }
-    # The committed routes, with the webhook as the people who are told, and at once.
+    # Everybody is told by one webhook, and at once.
     alertmanager = {
         "route": {"receiver": "people", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s", "repeat_interval": "1h"},
         "receivers": [{"name": "people", "webhook_configs": [{"url": f"http://127.0.0.1:{ports['webhook']}/"}]}],
@@ -164,13 +166,25 @@ def configure(home, gateway, ports):
     (home / "alertmanager.yaml").write_text(json.dumps(alertmanager))
 
 
+# Exporters that only the compose files start: their panels are not asked here.
+ELSEWHERE = {"containers.json"}
+# What a mind says only after hours of telemetry: tests/operations/objects.rs asks these with the views written by hand.
+AFTER_HOURS = re.compile("homeostat_(forecast_(expected|point|limit)|leak_(growth|time)|drift_(psi|p_value|e_value)|key_last_used|alert_started_timestamp_seconds\\{rule)")
+
+
 def panels():
+    """Every question of the dashboards to Prometheus, as Grafana would ask it: dashboard, panel, question."""
     for file in sorted((HERE / "docker/grafana/dashboards").glob("*.json")):
+        if file.name in ELSEWHERE:
+            continue
         board = json.loads(file.read_text())
         for panel in board["panels"]:
             for target in panel["targets"]:
-                # What Grafana would put in for the variables.
-                yield board["title"], panel["title"], re.sub(r"\$service\b", ".*", target["expr"])
+                # The others ask Tempo.
+                if "expr" in target:
+                    # What Grafana would put in for the variables.
+                    expr = target["expr"].replace("$__rate_interval", "1m")
+                    yield board["title"], panel["title"], re.sub(r"\$(service|instance)\b", ".*", expr)
 
 
 def ask(prometheus, expr):
@@ -179,10 +193,53 @@ def ask(prometheus, expr):
 
 
 def traffic(gateway):
+    """Recorded spans of five shops."""
     for run in sorted(demo.RUNS.iterdir()):
         for body in sorted([*run.glob("*.pb"), *run.glob("0*.json")]):
             kind = "application/json" if body.suffix == ".json" else "application/x-protobuf"
             demo.post(gateway + "/v1/traces", body.read_bytes(), kind)
+
+
+class Checkout(threading.Thread):
+    """A service that says everything of itself that is no span, every second. All calls of its replicas to a peer fail."""
+
+    def __init__(self, gateway):
+        super().__init__(daemon=True)
+        self.gateway = gateway
+
+    def say(self):
+        now = int(time.time() * 1000)
+        said = [
+            {"kind": "heartbeat", "up_s": 60, "interval_s": 5},
+            {"kind": "resource", "memory_bytes": 400_000_000, "memory_limit_bytes": 1_000_000_000, "started_ms": now - now % 3_600_000},
+            {"kind": "pool", "name": "main", "used": 9, "max": 10},
+            {"kind": "cache", "name": "products", "hits": 40, "misses": 60, "over_ms": 1_000},
+            {"kind": "metric", "name": "queue.depth", "value": 17 + now // 1000 % 5},
+            {"kind": "sample", "model": "risk", "feature": "age", "values": list(range(18, 90))},
+            {"kind": "calls", "peer": "payments", "ok": 0, "failed": 30, "shed": 0, "over_ms": 1_000},
+            {"kind": "breaker", "peer": "payments", "state": "open", "from": "closed", "why": "failure_rate", "epoch": now},
+            {"kind": "query", "statement": "select * from orders where customer = 7", "took_us": 300_000, "system": "postgresql"},
+        ]
+        for replica in ("checkout-1", "checkout-2", "checkout-3"):
+            events = [{"service": "checkout", "instance": replica, "at_ms": now, **event} for event in said]
+            demo.post(self.gateway + "/v1/events", json.dumps(events).encode(), "application/json")
+
+    def run(self):
+        while True:
+            try:
+                self.say()
+            except OSError:
+                # The gateway has ended before this thread.
+                return
+            time.sleep(1)
+
+
+def key(binary, home, gateway):
+    """An API key that ends, and is shown once."""
+    made = subprocess.run([binary, "keys", "create", "--owner", "checkout", "--scope", "metrics", "--expires", "30d", "--json",
+                           "--data-dir", home / "data"], capture_output=True, text=True, check=True)
+    request = urllib.request.Request(gateway + "/metrics", headers={"Authorization": "Bearer " + json.loads(made.stdout)["key"]})
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 def main():
@@ -196,7 +253,11 @@ def main():
         home = pathlib.Path(folder)
         programs = Programs(home)
         try:
-            up = programs.start("homeostat", binary, "up", "--data-dir", home / "data", "--listen", "127.0.0.1:0")
+            up = programs.start("homeostat", binary, "up", "--data-dir", home / "data", "--listen", "127.0.0.1:0",
+                                # Alerts go to Alertmanager as Homeostat says them, and not only as the rules count them.
+                                "--set", f"delivery.alertmanager.urls=['http://127.0.0.1:{ports['alertmanager']}']",
+                                # Series are to be seen within minutes.
+                                "--set", "actors.forecast.step_ms=1000")
             (home / "data").mkdir(exist_ok=True)
             here = demo.wait_until_ready(up, home / "data")
             gateway, prometheus = here["gateway"], f"http://127.0.0.1:{ports['prometheus']}"
@@ -211,11 +272,13 @@ def main():
             programs.start("prometheus", tools["prometheus"], f"--config.file={home / 'prometheus.yaml'}", f"--storage.tsdb.path={home / 'prometheus'}",
                            f"--web.listen-address=127.0.0.1:{ports['prometheus']}")
             shop.start()
-            programs.until("all targets are scraped", lambda: ask(prometheus, "up") == ["1", "1"])
+            programs.until("all targets are scraped", lambda: ask(prometheus, "up") == ["1", "1", "1"])
             rules = programs.until("Prometheus has loaded the rules", lambda: get(prometheus + "/api/v1/rules")["data"]["groups"])
             print(f"Homeostat {gateway}, Prometheus {prometheus}, Alertmanager http://127.0.0.1:{ports['alertmanager']}")
             print(f"{sum(len(group['rules']) for group in rules)} rules loaded; sending recorded traffic of five shops\n", flush=True)
             began = time.monotonic()
+            Checkout(gateway).start()
+            key(binary, home, gateway)
             traffic(gateway)
             programs.until(f"{WANTED} at the webhook", lambda: any(a["labels"]["alertname"] == WANTED for a in Receiver.received))
             print(f"\n{WANTED} came from telemetry through Prometheus and Alertmanager to the webhook in {time.monotonic() - began:.1f} s; on the bus it was:")
@@ -225,18 +288,20 @@ def main():
                 print(f"  {alert['severity']:8} {alert['rule']} {alert['service']}: {alert['summary']}")
             # Rates need a second sample of what only now began.
             traffic(gateway)
+            asked = [question for question in panels() if not AFTER_HOURS.search(question[2])]
             missing = []
 
             def answered():
-                missing[:] = [(b, p, q) for b, p, q in panels() if not ask(prometheus, q)]
+                missing[:] = [(b, p, q) for b, p, q in asked if not ask(prometheus, q)]
                 return not missing
 
-            count = len(list(panels()))
-            end = time.monotonic() + 60
+            count = len(asked)
+            end = time.monotonic() + DEADLINE
             while not answered() and time.monotonic() < end:
                 programs.alive()
                 time.sleep(1)
-            print(f"\n{count - len(missing)} of {count} queries of the dashboards have data")
+            print(f"\n{count - len(missing)} of {count} queries of the dashboards have data; {len(list(panels())) - count} more need hours of "
+                  f"telemetry, and {', '.join(sorted(ELSEWHERE))} other exporters")
             for board, panel, query in missing:
                 print(f"  nothing: {board} / {panel}: {query}")
             if check:

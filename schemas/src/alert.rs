@@ -19,6 +19,11 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// All, the least urgent first.
+    pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
+}
+
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -99,10 +99,9 @@ fn dashboard(uid: &str, title: &str, variables: &[Variable], panels: &[Panel]) -
     })
 }
 
-/// Alerts of the last minute. A rule's first alert makes its series: `increase` would see a series that begins, not an alert.
+/// Alerts that began and ended within a minute, by these labels.
 fn begun(labels: &str) -> String {
-    let all = format!("homeostat_alerts_total{{{labels}}}");
-    format!("{all} - ({all} offset 1m or {all} * 0)")
+    format!("increase(homeostat_alerts_total{{{labels}}}[1m])")
 }
 
 /// Where the trace of an alert is: the span that published it carries its id. Grafana fills in the field of the row.

@@ -57,8 +57,13 @@ pub struct KeyLabel {
 /// A label for what became of a question about a log-in at the bus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CalloutLabel {
-    /// `admitted`, `refused`, `busy` or `forged`.
+    /// One of [`CalloutLabel::RESULTS`].
     pub result: &'static str,
+}
+
+impl CalloutLabel {
+    /// What becomes of a question.
+    pub const RESULTS: [&str; 4] = ["admitted", "refused", "busy", "forged"];
 }
 
 /// A label for what became of a cure.
@@ -121,4 +126,15 @@ pub struct DeliveryLabels {
     pub receiver: &'static str,
     /// `delivered`, `failed` or `withheld`.
     pub result: &'static str,
+}
+
+impl DeliveryLabels {
+    /// What becomes of an alert with whom: a silenced one is withheld from webhooks; Alertmanager is told all, with the silence.
+    pub const ALL: [(&str, &str); 5] = [
+        ("alertmanager", "delivered"),
+        ("alertmanager", "failed"),
+        ("webhook", "delivered"),
+        ("webhook", "failed"),
+        ("webhook", "withheld"),
+    ];
 }

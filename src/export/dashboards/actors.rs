@@ -74,13 +74,8 @@ fn said(actor: &str) -> Vec<Panel> {
         open_findings(&pattern),
         Panel::stack("Open, by rule", "short", format!("max by (rule) (homeostat_findings_open{{{pattern}}})"), "{{rule}}")
             .about(&format!("Rules: {}.", rules.join(", "))),
-        Panel::stack(
-            "Alerts, by rule",
-            "short",
-            format!("sum by (rule, severity, state) ({})", begun(&pattern)),
-            "{{rule}} {{severity}} {{state}}",
-        )
-        .about("What began and what ended, in each minute."),
+        Panel::stack("Alerts, by rule", "short", format!("sum by (rule, state) ({})", begun(&pattern)), "{{rule}} {{state}}")
+            .about("What began and what ended, in each minute."),
     ]
 }
 
