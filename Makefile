@@ -1,6 +1,6 @@
 # Everything a newcomer, a contributor and CI do. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo run observe test check advisories bench chaos schemathesis load soak disasters tools fmt
+.PHONY: help demo run observe test check advisories bench chaos schemathesis load soak disasters containers tools fmt
 
 BIN := target/release/homeostat
 
@@ -49,6 +49,9 @@ disasters: tools ## backup, restore, upgrade (OLD=an/older/homeostat) and what g
 	scripts/install-test-tools
 	cargo build --release --locked
 	.tools/python/bin/python scripts/disasters.py $(BIN) $(if $(OLD),--old $(OLD))
+
+containers: ## the image and the compose files on a Docker engine (IMAGE=name, else built; WITHOUT=grafana,tempo: images that cannot be had)
+	scripts/containers.py $(if $(IMAGE),--image $(IMAGE)) $(if $(WITHOUT),--without $(WITHOUT))
 
 schemathesis: tools ## ask a running gateway all that its OpenAPI document promises, and much that it does not
 	cargo build --locked
