@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -66,6 +67,13 @@ def get(url, user=None, password=None):
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
+
+
+def refused(url):
+    try:
+        urllib.request.urlopen(url, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        return error.code == 503
 
 
 def slow(url, service):
@@ -205,13 +213,23 @@ def compose(home, tag, _without):
 
 
 def cluster(home, tag, _without):
-    """Three nats-servers and two Homeostats: one server is killed, then the Homeostat that works."""
+    """Three nats-servers and two Homeostats: a server is lost with its disk, then two are gone, then the Homeostat that works."""
     with Compose(home, tag, "compose.yaml", "compose.cluster.yaml") as all:
         all.up()
         slow(all.ready(), "first")
-        all.run("kill", "nats-2")
+        # One is lost with its disk: an empty one takes its place, and what was copied to it carries on when another is gone.
+        all.run("rm", "--stop", "--force", "nats-2")
         slow(all.ready(), "without-nats-2")
+        docker("volume", "rm", f"{NAME}_nats-2-data")
+        all.up("nats-2")
+        all.run("kill", "nats-3")
+        slow(all.ready(), "on-the-copy")
+        # Two are gone: nothing is taken, until one is back.
+        all.run("kill", "nats-2")
+        until("not to be ready without a majority", lambda: refused(all.url("homeostat", 8080) + "/readyz"))
         all.run("start", "nats-2")
+        slow(all.ready(), "with-two-again")
+        all.run("start", "nats-3")
         signers = {all.run("exec", "-T", name, "cat", "/data/signing.pub") for name in ("homeostat", "homeostat-2")}
         check(len(signers) == 1, f"both sign with one key, not {signers}")
         all.run("exec", "-T", "homeostat", "homeostat", "keys", "bootstrap")
