@@ -22,6 +22,7 @@ observe: tools ## the system with Prometheus, Alertmanager and node exporter on 
 
 test: tools ## all tests, against real components
 	scripts/install-test-tools
+	.tools/python/bin/python scripts/check-deployment
 	cargo test --workspace --locked
 	cargo run --quiet --locked -- export schemas --check
 	cargo run --quiet --locked -- export asyncapi --check
