@@ -69,18 +69,20 @@ def get(url, user=None, password=None):
         return json.load(answer)
 
 
-def refused(url):
+def send(url, service):
+    """One slow query; the status of the answer."""
+    event = [{"kind": "query", "service": service, "at_ms": int(time.time() * 1000), "took_us": 900_000, "statement": "select a from t"}]
+    request = urllib.request.Request(url + "/v1/events", json.dumps(event).encode(), {"Content-Type": "application/json"})
     try:
-        urllib.request.urlopen(url, timeout=10).close()
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status
     except urllib.error.HTTPError as error:
-        return error.code == 503
+        return error.code
 
 
 def slow(url, service):
     """Makes one alert, and waits until it is open and in history."""
-    event = [{"kind": "query", "service": service, "at_ms": int(time.time() * 1000), "took_us": 900_000, "statement": "select a from t"}]
-    request = urllib.request.Request(url + "/v1/events", json.dumps(event).encode(), {"Content-Type": "application/json"})
-    until(f"telemetry of {service} to be taken", lambda: urllib.request.urlopen(request, timeout=10).close() or True)
+    until(f"telemetry of {service} to be taken", lambda: send(url, service) == 200)
     until(f"the alert about {service}", lambda: get(f"{url}/api/v1/alerts?service={service}"))
     until(f"history about {service}", lambda: get(f"{url}/api/v1/alerts?all&service={service}"))
 
@@ -226,7 +228,7 @@ def cluster(home, tag, _without):
         slow(all.ready(), "on-the-copy")
         # Two are gone: nothing is taken, until one is back.
         all.run("kill", "nats-2")
-        until("not to be ready without a majority", lambda: refused(all.url("homeostat", 8080) + "/readyz"))
+        until("telemetry to be refused without a majority", lambda: send(all.url("homeostat", 8080), "nobody") == 503)
         all.run("start", "nats-2")
         slow(all.ready(), "with-two-again")
         all.run("start", "nats-3")
@@ -322,7 +324,8 @@ def main():
     if unknown := set(arguments.cases) - set(CASES):
         parser.error(f"no case is called {', '.join(sorted(unknown))}: there are {', '.join(CASES)}")
     without = set(filter(None, arguments.without.split(",")))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("interrupted"))
     make_secrets()
     try:
         if not arguments.image:
