@@ -198,7 +198,7 @@ def image(_home, tag, _without):
 
 
 def compose(home, tag, _without):
-    """With a nats-server and PostgreSQL: both are restarted under it."""
+    """With a nats-server and PostgreSQL: both are restarted under it, then all is lost and comes back from a backup."""
     with Compose(home, tag, "compose.yaml") as all:
         all.up()
         slow(all.ready(), "first")
@@ -209,8 +209,21 @@ def compose(home, tag, _without):
         all.run("stop")
         ended = all.run("ps", "--all", "--format", "{{.Service}} {{.ExitCode}}").splitlines()
         check("homeostat 0" in ended, f"a clean stop: {ended}")
+
+        def tar(volume, *arguments):
+            docker("run", "--rm", "--user", "0", "--entrypoint", "tar", "--volume", f"{NAME}_{volume}:/volume", "--volume", f"{home}:/backup", tag,
+                   "-C", "/volume", *arguments)
+
+        volumes = ("homeostat-data", "nats-data", "postgres-data")
+        for volume in volumes:
+            tar(volume, "-cf", f"/backup/{volume}.tar", ".")
+        all.run("down", "--volumes")
+        all.run("create", "--no-build")
+        for volume in volumes:
+            tar(volume, "-xf", f"/backup/{volume}.tar")
         all.up()
         check(incidents(all.ready()) == before, "history is what it was")
+        all.run("exec", "-T", "homeostat", "homeostat", "replay", "--stream", "--verify")
     return f"{len(before)} incidents kept"
 
 
