@@ -178,12 +178,15 @@ def checkpoints_lost(binary, home, _old):
 
 
 def snapshot_while_it_runs(binary, home, _old):
-    """JetStream's own snapshots of every stream, taken while it runs, restored into an empty server."""
+    """JetStream's own snapshots of every stream, taken while it runs, and the keys, restored into an empty server and an empty data directory."""
     one = Homeostat(binary, home / "data")
     before = raised(one)
     streams = asyncio.run(snapshot(one.data, home / "backup"))
     one.slow("later")
     one.kill()
+    (home / "fresh").mkdir()
+    for key in ("signing.nk", "audit.nk", "keyring.json"):
+        shutil.copy(home / "data" / key, home / "fresh" / key)
     shutil.rmtree(home / "data")
     server = Server(binary, home / "restored")
     asyncio.run(restore(server, home / "backup"))
@@ -193,6 +196,8 @@ def snapshot_while_it_runs(binary, home, _old):
     two.slow("third")
     result = two.run("replay", "--stream", "--verify", "--nats", server.url())
     check(result.returncode == 0, f"the restored log verifies: {result.stdout[-500:]}{result.stderr[-500:]}")
+    signed = two.run("verify", "--check", "--nats", server.url())
+    check(signed.returncode == 0, f"what is on it is signed by a key that is trusted: {signed.stdout[-500:]}{signed.stderr[-500:]}")
     two.stop()
     server.stop()
     return f"{len(streams)} streams, {sum(streams.values()) / 1024:.0f} KiB; {(result.stdout + result.stderr).strip().splitlines()[-1]}"
