@@ -74,7 +74,7 @@ pub struct BreakerCore {
 
 impl Core for BreakerCore {
     const NAME: &'static str = "breaker";
-    const STATE_VERSION: u16 = 3;
+    const STATE_VERSION: u16 = 4;
     const INTEREST: Interest = Interest { events: &[EventKind::Call, EventKind::Calls, EventKind::Breaker], ..Interest::NONE };
     type Config = BreakerConfig;
     type View = Vec<BreakerView>;

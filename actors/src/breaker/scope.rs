@@ -42,7 +42,7 @@ struct Replica {
     heard_ms: UnixMs,
     ok: u64,
     failed: u64,
-    /// How much of the sum came from it.
+    /// How much of the sum came from it: its failures, less what its own successes took back.
     weight: f64,
 }
 
@@ -89,6 +89,9 @@ impl Demand {
 fn place(part: u64) -> usize {
     usize::try_from(part % PARTS as u64).unwrap_or(0)
 }
+
+/// What adding up may lose.
+const ROUNDING: f64 = 1e-9;
 
 /// One breaker of the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,9 +152,12 @@ impl Scope {
             self.began_ms = now;
             self.run = Sums::default();
         }
-        // One replica alone never makes more than half of what is needed.
+        let relief = sums.ok as f64 * config.relief();
+        // One replica alone never makes more than half of what is needed. What its successes took back it may make again: else a few
+        // replicas of a peer that fails in part would have used up their halves before the sum is there.
+        known.weight = (known.weight - relief).max(0.0);
         let counted = failed.min((cap - known.weight).max(0.0));
-        self.excess = (before + counted - sums.ok as f64 * config.relief()).max(0.0);
+        self.excess = (before + counted - relief).max(0.0);
         self.run.ok = self.run.ok.saturating_add(sums.ok);
         self.run.failed = self.run.failed.saturating_add(sums.failed);
         self.run.slow = self.run.slow.saturating_add(sums.slow);
@@ -205,7 +211,8 @@ impl Scope {
     pub(super) fn reached(&self, now: UnixMs, config: &BreakerConfig) -> Option<Reached> {
         let failures = if self.is_outage(config) { config.failures_min * OUTAGE } else { config.failures_min };
         let needed = self.at_least(failures, now, config);
-        if self.excess < needed {
+        // Two halves, each summed up from many parts, are a whole.
+        if self.excess < needed - ROUNDING {
             return None;
         }
         let replicas = self.failing();

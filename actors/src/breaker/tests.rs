@@ -183,6 +183,20 @@ fn one_bad_replica_opens_nothing() {
 }
 
 #[test]
+fn a_peer_that_fails_more_than_the_threshold_opens_it_however_few_replicas_there_are() {
+    // Three of five fail. In a sum that replicas had only once to fill, three of them came to two thirds of what is needed, and no further.
+    for (replicas, ok, failed) in [(3, 2, 3), (4, 2, 3), (10, 2, 3), (3, 1, 19)] {
+        let mut rig = rig();
+        rig.feed(traffic(0.1, 10.0, replicas, |_| (ok + failed, 0)));
+        rig.feed(traffic(10.1, 30.0, replicas, |_| (ok, failed)));
+        assert!(words(&rig).any(|word| word.state == AdmissionState::Open), "{replicas} replicas: {ok} good, {failed} bad");
+    }
+    let mut rig = rig();
+    rig.feed(traffic(0.1, 60.0, 3, |_| (3, 2)));
+    assert_eq!(said(&rig), "", "two of five are below the threshold");
+}
+
+#[test]
 fn five_percent_of_errors_open_nothing() {
     let mut rig = rig();
     rig.feed(traffic(0.0, 120.0, 20, |n| if n == 0 { (0, 5) } else { (5, 0) }));
