@@ -51,6 +51,9 @@ pub struct Rule {
     pub labels: &'static [&'static str],
     /// Evidence: name and meaning of each number.
     pub evidence: &'static [(&'static str, &'static str)],
+    /// What to look at before something is done: evidence, labels, commands and paths of the gateway. For people and their pages; no alert carries it.
+    #[serde(skip)]
+    pub look: &'static str,
     /// What to do about it.
     pub advice: &'static str,
 }

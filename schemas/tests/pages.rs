@@ -42,7 +42,11 @@ fn row(rule: &Rule) -> String {
 /// The section of a rule, as far as the catalogue says it.
 fn told(rule: &Rule) -> Vec<String> {
     let evidence = rule.evidence.iter().map(|(name, meaning)| format!("| `{name}` | {meaning} |"));
-    [rule.meaning.to_owned()].into_iter().chain(evidence).chain([format!("*What to do:* {}", rule.advice)]).collect()
+    [rule.meaning.to_owned()]
+        .into_iter()
+        .chain(evidence)
+        .chain([format!("*What to look at:* {}", rule.look), format!("*What to do:* {}", rule.advice)])
+        .collect()
 }
 
 #[test]

@@ -241,6 +241,9 @@ fn finding(out: &mut Out, record: &AlertRecord, signature: Option<&Verdict>) -> 
         table(out, "evidence when it resolved", resolved.evidence.iter().map(|(key, value)| (key, said(value))))?;
     }
     list(out, "caused by", &alert.cause)?;
+    if let Some(rule) = Rule::by_name(&alert.rule) {
+        list(out, "what to look at", &[rule.look.to_owned()])?;
+    }
     list(out, "what to do", &alert.advice)
 }
 

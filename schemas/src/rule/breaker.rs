@@ -21,5 +21,6 @@ pub const BREAKER_OPEN: Rule = Rule {
         ("demand_per_s", "calls a second of all replicas, those that were not sent included"),
         ("fraction", "the share of calls that is admitted"),
     ],
+    look: "`replicas_failing` of `replicas`: one caller, or the peer; `fraction`: how much passes; `GET /api/v1/breakers?peer=…`: states and local breakers; the peer's own alerts.",
     advice: "Look at the peer: those who call it are protected, and recover by themselves when it does.",
 };

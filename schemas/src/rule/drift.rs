@@ -24,6 +24,7 @@ pub const DRIFT_SHIFTED: Rule = Rule {
         ("odd_current", "the same in the window"),
         ("baseline_version", "which baseline it was compared with"),
     ],
+    look: "`psi_adjusted`: how far it moved; `odd_current` beside `odd_baseline`: values that are missing now; `GET /api/v1/drift?model=…`: the other features; `homeostat drift compare`: two files of samples.",
     advice: "Look at where the feature comes from: a changed source, unit or code. If the world has changed, retrain the model.",
 };
 
@@ -40,5 +41,6 @@ pub const DRIFT_CRITICAL: Rule = Rule {
         ("psi_before", "the largest adjusted index before a retraining, when one was done"),
         ("psi_after", "the largest adjusted index after it"),
     ],
+    look: "`features`; `GET /api/v1/drift?model=…`: each with its windows; `drift.shifted` of the same model: when it began; `psi_after` beside `psi_before`: whether a retraining helped.",
     advice: "Retrain the model on recent data; when that is done its baselines are renewed and the fall of the index is verified.",
 };

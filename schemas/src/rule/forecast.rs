@@ -18,6 +18,7 @@ pub const FORECAST_ANOMALY: Rule = Rule {
         ("alarms_per_series_month", "the budget of false alarms of a series in thirty days"),
         ("alarms_per_day", "the budget of false alarms of all series in a day"),
     ],
+    look: "`value` beside `expected`; `p`: how odd it is; `GET /api/v1/forecasts?metric=…`: the series; `homeostat tail alerts`: what else began then.",
     advice: "Look at what changed at that time: a deployment, the load, a dependency. A new level is taken over after a while.",
 };
 
@@ -37,5 +38,6 @@ pub const FORECAST_EXHAUSTION: Rule = Rule {
         ("p90_ms", "nine paths in ten have"),
         ("model", "the model of the forecast"),
     ],
+    look: "`p10_ms`: the earliest to reckon with; `value` beside `limit`; `probability`; `GET /api/v1/forecasts?metric=…`: the paths.",
     advice: "Free or enlarge what runs out before the earliest of these times, and find what uses it up.",
 };

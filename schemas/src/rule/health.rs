@@ -16,6 +16,7 @@ pub const HEALTH_SILENT: Rule = Rule {
         ("missed", "whole intervals missed"),
         ("alive", "instances of its service that are heard"),
     ],
+    look: "`alive`: one instance, or all of the service; `last_seen_ms`; `health.oom_kill` of the instance; `GET /readyz/{service}`; the last lines of the process.",
     advice: "See whether the process lives. If it is gone for good, retire it: an order `health.retire` with the service or service/instance.",
 };
 
@@ -27,6 +28,7 @@ pub const HEALTH_BUS_SILENT: Rule = Rule {
     meaning: "All enrolled services fell silent together: their way to the bus is broken, not they themselves.",
     labels: &[],
     evidence: &[("services", "how many enrolled services are silent"), ("last_seen_ms", "log time of the last heartbeat of any of them")],
+    look: "`services` and `last_seen_ms`; `GET /readyz?verbose` and `homeostat doctor`: whether Homeostat reaches the bus; the connections that nats-server has.",
     advice: "Look at the network and at the bus between the services and Homeostat.",
 };
 
@@ -44,6 +46,7 @@ pub const HEALTH_ERROR_RATE: Rule = Rule {
         ("lower_bound", "Wilson lower bound of the ratio at 95 %"),
         ("limit", "the limit in force"),
     ],
+    look: "`errors` of `requests`; `lower_bound` beside `limit`: how sure it is; `breaker.open`: a dependency that is down; `homeostat tail alerts`: what else began then.",
     advice: "Look at the failing routes and what was deployed last.",
 };
 
@@ -60,6 +63,7 @@ pub const HEALTH_MEMORY: Rule = Rule {
         ("ratio", "their quotient"),
         ("limit", "the limit in force"),
     ],
+    look: "`memory_bytes` beside `memory_limit_bytes`; `GET /api/v1/leaks?instance=…`: whether it grows; `health.pressure`: whether it is short of it.",
     advice: "Raise the limit, lower the load, or look for a leak.",
 };
 
@@ -74,6 +78,7 @@ pub const HEALTH_PRESSURE: Rule = Rule {
         ("value", "the share of the time that tasks waited (PSI, some avg10), or of the periods that were throttled"),
         ("limit", "the limit in force"),
     ],
+    look: "the label `resource`: what it waits for; `value` beside `limit`; what else runs on the machine; `health.memory` of the instance.",
     advice: "Give it more of what it waits for, or less to do; a raised quota helps against throttling.",
 };
 
@@ -85,6 +90,7 @@ pub const HEALTH_OOM_KILL: Rule = Rule {
     meaning: "The kernel killed a process of the service for want of memory.",
     labels: &["instance"],
     evidence: &[("oom_kills", "kills counted since the cgroup was made"), ("new", "kills since the last report")],
+    look: "`new`: how many at once; `GET /api/v1/leaks?instance=…`: how its memory had grown; `leak.confirmed`; the kernel's log of the machine.",
     advice: "Raise the limit or look for a leak before it happens again.",
 };
 
@@ -101,6 +107,7 @@ pub const HEALTH_CHECK_FAILED: Rule = Rule {
         ("required", "whether the service can work without it"),
         ("failures", "bad reports in a row"),
     ],
+    look: "the label `check` and `detail`: what is wrong; `required`: whether the service can do without; `GET /readyz/{service}`: all of its checks.",
     advice: "Look at what the check looks at.",
 };
 
@@ -122,6 +129,7 @@ pub const HEALTH_POOL_EXHAUSTED: Rule = Rule {
         ("arrivals_per_s", "callers a second, waiting / wait, when the wait is known"),
         ("hold_ms", "how long a connection is held, used / arrivals, when the wait is known"),
     ],
+    look: "`waiting` and `hold_ms`: many callers, or connections held for long; `advised_size`; `query.slow` of the service; `GET /api/v1/queries?service=…`.",
     advice: "Find what holds connections for long, or enlarge the pool.",
 };
 
@@ -133,6 +141,7 @@ pub const HEALTH_DATABASE: Rule = Rule {
     meaning: "Homeostat's own database failed its probe three times in a row or took too long.",
     labels: &[],
     evidence: PROBE_EVIDENCE,
+    look: "`error` and `took_ms`; `homeostat doctor`; `GET /readyz?verbose`; the database's own log.",
     advice: "See whether the database runs and whether its pool is used up.",
 };
 
@@ -144,6 +153,7 @@ pub const HEALTH_BUS: Rule = Rule {
     meaning: "The bus failed its probe three times in a row or took too long.",
     labels: &[],
     evidence: PROBE_EVIDENCE,
+    look: "`error` and `took_ms`; `homeostat doctor`; `GET /readyz?verbose`; the log and the free disk of nats-server.",
     advice: "See whether nats-server runs, whether its disk is full, and how loaded it is.",
 };
 

@@ -18,6 +18,7 @@ pub const KEY_ROTATION_EXPIRES_SOON: Rule = Rule {
         ("version", "the version in force"),
         ("last_used_ms", "when any version of it was used last, Unix ms"),
     ],
+    look: "`left_ms`; `last_used_ms`: whether anybody uses it; `homeostat keys show`; `GET /api/v1/key_rotation?owner=…`: what else of the owner's is due.",
     advice: "Create its successor with `homeostat keys create`, give it to the owner, and let this one end.",
 };
 
@@ -33,6 +34,7 @@ pub const KEY_ROTATION_EXPIRED: Rule = Rule {
         ("expired_ms", "when it ended, Unix ms"),
         ("last_used_ms", "when any version of it was used last, Unix ms"),
     ],
+    look: "`last_used_ms` beside `expired_ms`: used to the end, or long forgotten; `homeostat keys show`.",
     advice: "If its owner still needs one, create another with `homeostat keys create`.",
 };
 
@@ -49,6 +51,7 @@ pub const KEY_ROTATION_ROTATED: Rule = Rule {
         ("grace_until_ms", "until when the old version is accepted, Unix ms; absent when it is not"),
         ("recipient", "whether the secret went sealed to its owner"),
     ],
+    look: "`by`, `grace_until_ms` and `recipient`; `homeostat audit tail`: who did it, and from where.",
     advice: "Nothing need be done when the owner follows its sealed deliveries.",
 };
 
@@ -67,6 +70,7 @@ pub const KEY_ROTATION_OLD_VERSION_IN_USE: Rule = Rule {
         ("last_used_ms", "when it was used last, Unix ms"),
         ("source", "from where it was used last"),
     ],
+    look: "`source` and `last_used_ms`: who uses it still; `left_ms`; `homeostat keys show`: both versions.",
     advice: "Have the owner take the new version: `homeostat keys open`, or the client library's `client.keys`.",
 };
 
@@ -83,6 +87,7 @@ pub const KEY_ROTATION_OVERDUE: Rule = Rule {
         ("due_ms", "when it should have had a successor, Unix ms"),
         ("why", "what is in the way"),
     ],
+    look: "`why` and `due_ms`; `homeostat keys show`: its owner and recipient; `GET /api/v1/key_rotation?owner=…`.",
     advice: "Name a recipient (`homeostat keys xkey` makes a pair), or rotate by hand with `homeostat keys rotate`.",
 };
 
@@ -94,6 +99,7 @@ pub const KEY_ROTATION_RECIPIENT_CHANGES: Rule = Rule {
     meaning: "Another recipient of a key's secrets was asked for and waits for its time.",
     labels: &["key"],
     evidence: &[("by", "who asked"), ("from_ms", "from when on it counts, Unix ms"), ("recipient", "the public xkey that is to be")],
+    look: "`by` and `from_ms`; `recipient`: whether its owner knows that xkey; `homeostat audit tail`: from where it was asked; `homeostat keys list`: who may ask.",
     advice: "If nobody you know asked for it, call it off before that, and look who holds a key with the scope keys:admin.",
 };
 
@@ -111,6 +117,7 @@ pub const KEY_ROTATION_REVOKED: Rule = Rule {
         ("last_used_ms", "when any version of it was used last, Unix ms"),
         ("source", "from where"),
     ],
+    look: "`compromised`; `last_used_ms` and `source`: who used it last, and from where; `homeostat audit export`: what was changed with it.",
     advice: "The receipt of the revocation names every replica that has evicted it. If it was compromised, see what it was used for since.",
 };
 
@@ -126,6 +133,7 @@ pub const KEY_ROTATION_FAILED: Rule = Rule {
         ("why", "what was wrong the last time"),
         ("again_ms", "when it is tried again, Unix ms"),
     ],
+    look: "`why` and `failures`; the label `what`: which act; `again_ms`; `homeostat doctor`; `GET /api/v1/key_rotation`.",
     advice: "See whether the database and the bus answer (`homeostat doctor`); nothing is lost, and nobody is locked out before the old version ends.",
 };
 
@@ -141,5 +149,6 @@ pub const KEY_ROTATION_CLOCK_JUMPED: Rule = Rule {
         ("by_ms", "how far it is ahead (behind, when negative), ms"),
         ("machine", "the boot of the machine that was asked"),
     ],
+    look: "`clock` and `by_ms`; the time service of `machine`; `GET /api/v1/key_rotation`: what waits.",
     advice: "Set the clock right and wait. If the new time is right, say so with `homeostat keys accept-clock`.",
 };

@@ -32,6 +32,7 @@ pub const LEAK_SUSPECTED: Rule = Rule {
     meaning: "The memory of a process has been growing steadily for hours, and may yet level off.",
     labels: &["instance"],
     evidence: LEAK_EVIDENCE,
+    look: "`slope_low_pct_per_h`: the least that it grows; `eta_earliest_h`; `shape` beside `bounded_shape`; `GET /api/v1/leaks?instance=…`.",
     advice: "Nothing yet; a leak is confirmed or the suspicion dropped within hours.",
 };
 
@@ -43,6 +44,7 @@ pub const LEAK_CONFIRMED: Rule = Rule {
     meaning: "The memory of a process grows without a bound: no warm-up, load, step, filling cache or time of day explains it.",
     labels: &["instance"],
     evidence: LEAK_EVIDENCE,
+    look: "`slope_pct_per_h` and `eta_h`: how long there is; `snapshot_possible`: whether a heap profile may be taken; `GET /api/v1/leaks?instance=…`; two profiles in `homeostat heap diff`.",
     advice: "Compare two heap profiles an hour apart (`homeostat heap diff A B`); a restart buys time until the limit.",
 };
 
@@ -54,5 +56,6 @@ pub const LEAK_LIMIT_NEAR: Rule = Rule {
     meaning: "At the pace at which its memory grows, a process reaches its limit within two hours.",
     labels: &["instance"],
     evidence: LEAK_EVIDENCE,
+    look: "`eta_earliest_h` and `free_bytes`: how long there is; `slope_pct_per_h`; `GET /api/v1/leaks?instance=…`: whether it is a leak or its load.",
     advice: "Free memory or restart the process before it is killed; raise the limit only if the growth is meant.",
 };

@@ -19,6 +19,7 @@ pub const QUERY_SLOW: Rule = Rule {
         ("slow_ms", "the limit in force, ms"),
         ("sources", "where in the code it was sent, when known"),
     ],
+    look: "`sources`: where it is sent from; `max_ms` beside `mean_ms`: all of them slow, or a few; `GET /api/v1/queries?fingerprint=…`: p50, p95, p99 and calls; `homeostat query advise`: what would help.",
     advice: "Look at the plan of the statement; an index, fewer rows or a cached answer usually helps.",
 };
 
@@ -30,6 +31,7 @@ pub const QUERY_N_PLUS_ONE: Rule = Rule {
     meaning: "One request sent the same query many times with different parameters where one query would do.",
     labels: &["fingerprint", "route"],
     evidence: N_PLUS_ONE_EVIDENCE,
+    look: "`sources` and the label `route`: where the loop is; `repeats` and `total_ms`: what it costs a request; the alert's trace: one such request.",
     advice: "Load the related rows together: a join, `IN (…)`, or the eager loading of your ORM.",
 };
 
@@ -41,6 +43,7 @@ pub const QUERY_DUPLICATE: Rule = Rule {
     meaning: "One request sent the same query with the same parameters many times.",
     labels: &["fingerprint", "route"],
     evidence: N_PLUS_ONE_EVIDENCE,
+    look: "`sources` and the label `route`: who asks again; `repeats` and `total_ms`: what it costs a request; the alert's trace: one such request.",
     advice: "Ask once and keep the answer for the rest of the request.",
 };
 
@@ -52,6 +55,7 @@ pub const QUERY_N_PLUS_ONE_WRITE: Rule = Rule {
     meaning: "One request wrote many rows one by one where one statement would do.",
     labels: &["fingerprint", "route"],
     evidence: N_PLUS_ONE_EVIDENCE,
+    look: "`sources` and the label `route`: where the loop is; `repeats` and `total_ms`: what it costs a request; the alert's trace: one such request.",
     advice: "Write in bulk: several rows a statement, or the bulk operation of your ORM.",
 };
 
@@ -80,6 +84,7 @@ pub const QUERY_REGRESSED: Rule = Rule {
         ("ratio", "their quotient"),
         ("calls", "executions since the change began"),
     ],
+    look: "`baseline_ms` beside `mean_ms`; what else began at `since_ms` (`homeostat tail alerts`); `GET /api/v1/queries?fingerprint=…`; the plan as it is now, by EXPLAIN.",
     advice: "Look at what changed: a deployment, the amount of data, a plan, a lost index, a lock.",
 };
 
@@ -100,6 +105,7 @@ pub const QUERY_ADVICE: Rule = Rule {
         ("mean_ms", "mean time, ms"),
         ("total_ms", "time of all executions, ms"),
     ],
+    look: "`reason` and `ddl`; `verified`: whether a planner was asked; `total_ms`: what there is to gain; `GET /api/v1/queries?fingerprint=…`.",
     advice: "Change the statement or the schema as the reason says.",
 };
 
@@ -111,6 +117,7 @@ pub const QUERY_ADVICE_EFFECTIVE: Rule = Rule {
     meaning: "An index that was advised is there, and the executions have become shorter by `effect_min_gain` or more.",
     labels: &["fingerprint", "kind"],
     evidence: EFFECT_EVIDENCE,
+    look: "`before_ms` beside `after_ms`, and how many executions were compared (`calls_before`, `calls_after`).",
     advice: "Nothing is to be done: the advice has paid.",
 };
 
@@ -122,6 +129,7 @@ pub const QUERY_ADVICE_INEFFECTIVE: Rule = Rule {
     meaning: "An index that was advised is there, and the executions have not become shorter by `effect_min_gain`.",
     labels: &["fingerprint", "kind"],
     evidence: EFFECT_EVIDENCE,
+    look: "`ratio` beside `cost_ratio`: what was found, and what a planner had expected; how many executions were compared (`calls_before`, `calls_after`); the plan of `statement`.",
     advice: "See with EXPLAIN (ANALYZE) whether the index is used; one that is not costs every write, so drop it.",
 };
 
@@ -151,5 +159,6 @@ pub const QUERY_CACHE_COLD: Rule = Rule {
         ("limit", "the limit in force"),
         ("goal", "the share that a good cache has"),
     ],
+    look: "`hits` and `misses`; whether the cache was emptied or its process started at `since_ms`; `homeostat recovery list`: whether it is being warmed.",
     advice: "Warm the cache, keep answers longer, or enlarge it.",
 };

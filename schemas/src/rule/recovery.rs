@@ -22,6 +22,7 @@ pub const RECOVERY_VERIFIED: Rule = Rule {
     meaning: "A command was carried out, and its effect was measured.",
     labels: &["action", "target", "cause"],
     evidence: VERDICT_EVIDENCE,
+    look: "`measured`, `before` and `after`; `homeostat explain`, with `incident`: the whole chain.",
     advice: "Nothing need be done now; look for the cause if it happens again.",
 };
 
@@ -33,6 +34,7 @@ pub const RECOVERY_INEFFECTIVE: Rule = Rule {
     meaning: "A command was carried out, and what it was to bring about was measured and did not come true in time.",
     labels: &["action", "target", "cause"],
     evidence: VERDICT_EVIDENCE,
+    look: "`verify` beside `measured`, `before` and `after`: what was wanted, and what came; `tries`; `homeostat explain`, with `incident`; `GET /api/v1/recovery/decisions?incident=…`.",
     advice: "It is tried again after the cool-down until its attempts are used up; see whether the rule does what it is meant to.",
 };
 
@@ -44,6 +46,7 @@ pub const RECOVERY_ESCALATED: Rule = Rule {
     meaning: "Nothing more is done about an incident by itself: attempts are used up, a guard rail held for too long, or nobody decided.",
     labels: &["action", "target", "cause"],
     evidence: VERDICT_EVIDENCE,
+    look: "`tries`; `homeostat explain`, with `incident`: what was decided, done and measured; `GET /api/v1/recovery/decisions?incident=…`.",
     advice: "See `homeostat recovery list` for what was tried. Another try: `homeostat recovery approve` with the incident.",
 };
 
@@ -60,6 +63,7 @@ pub const RECOVERY_APPROVAL_WANTED: Rule = Rule {
         ("missing", "how many persons have yet to agree"),
         ("until_ms", "when it is escalated unless somebody decides, log time"),
     ],
+    look: "`args` and `until_ms`; `homeostat explain`, with `approve`: what led to it; `homeostat recovery list`: what else waits.",
     advice: "`homeostat recovery approve INCIDENT` or `homeostat recovery deny INCIDENT`.",
 };
 
@@ -81,5 +85,6 @@ pub const RECOVERY_FLEET_BRAKE: Rule = Rule {
             "how many have joined since it was last said; it is said again for them under the same incident, at most every `hold_max_s`",
         ),
     ],
+    look: "`unhealthy` of `of`; `incidents`: what those have in common; the label `cause`; `homeostat recovery list`: what waits.",
     advice: "Look for what they share: a deployment, a dependency, the load. Commands go on by themselves when the share has fallen.",
 };
