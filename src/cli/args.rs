@@ -152,7 +152,7 @@ pub struct ExportArgs {
     /// Compare with the files in --out (default: where they stand in the repository) instead: exit code 1 when they differ
     #[arg(long)]
     pub check: bool,
-    /// Where the pages that alert rules link to are found
+    /// Where you serve docs/runbook.md and docs/alerts.md: alert rules link there (`runbook_url`); no link is made of what is none
     #[arg(long, value_name = "URL", default_value = crate::export::alert_rules::RUNBOOKS)]
     pub runbooks: String,
 }

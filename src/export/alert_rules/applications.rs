@@ -13,6 +13,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "95 % of the requests of {{ $labels.service_name }} need up to {{ $value | humanizeDuration }}",
         description: "One request in twenty takes longer than 500 ms.",
+        advice: "Take back the deployment with which it began, if there was one; else do what the findings about the service advise.",
     },
     PromRule {
         alert: "ApiLatencyP99High",
@@ -22,6 +23,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "critical",
         summary: "99 % of the requests of {{ $labels.service_name }} need up to {{ $value | humanizeDuration }}",
         description: "One request in a hundred takes longer than 2 s.",
+        advice: "Free what is waited for. Raising time-outs makes it worse.",
     },
     PromRule {
         alert: "ErrorRateHigh",
@@ -32,6 +34,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "critical",
         summary: "{{ $value | humanizePercentage }} of the requests of {{ $labels.service_name }} fail",
         description: "More than 5 % of the requests were answered with a status of 500 or above.",
+        advice: "Take back the deployment, or let the breaker shed the dependency and answer without it.",
     },
     PromRule {
         alert: "CacheHitRateLow",
@@ -44,6 +47,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "Cache {{ $labels.cache }} of {{ $labels.service_name }} answers {{ $value | humanizePercentage }} of what it is asked",
         description: "Less than 60 % of the look-ups are hits.",
+        advice: "Let recovery warm it (`cache.warm`, `homeostat recovery list`), enlarge it, or keep answers longer.",
     },
     PromRule {
         alert: "FixSuccessLow",
@@ -55,6 +59,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "{{ $value | humanizePercentage }} of the cures of the last hour helped",
         description: "Less than 75 % of at least four cures had the effect that was promised of them.",
+        advice: "Put the rule that does not help to `observe`; a person has to look at the cause.",
     },
     PromRule {
         alert: "ServiceDown",
@@ -63,6 +68,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "critical",
         summary: "{{ $labels.job }} at {{ $labels.instance }} cannot be scraped",
         description: "Prometheus has had no answer for a minute.",
+        advice: "Start it again; look at its last lines and at `health.oom_kill`.",
     },
     PromRule {
         alert: "MemoryAvailableLow",
@@ -71,6 +77,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "{{ $value | humanizePercentage }} of the memory of {{ $labels.instance }} is available",
         description: "Less than 15 % of a machine's memory can be had without swapping.",
+        advice: "Move or restart the one that leaks before the kernel chooses; give the machine more.",
     },
     PromRule {
         alert: "CpuHigh",
@@ -79,6 +86,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "The processors of {{ $labels.instance }} are busy for {{ $value | humanizePercentage }} of the time",
         description: "A machine's processors have been busy for more than 85 % of the time.",
+        advice: "Shed or spread the load; if the load did not rise, look at the last deployment and at `query.regressed`.",
     },
     PromRule {
         alert: "DatabaseLatencyP95High",
@@ -88,6 +96,7 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "95 % of what {{ $labels.service_name }} asks of {{ $labels.db_system_name }} takes up to {{ $value | humanizeDuration }}",
         description: "One database operation in twenty takes longer than 250 ms.",
+        advice: "Follow the advice of the statement: mostly an index, fewer rows, or one query instead of many.",
     },
     PromRule {
         alert: "ConnectionPoolNearlyFull",
@@ -98,5 +107,6 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         severity: "warning",
         summary: "Pool {{ $labels.db_client_connection_pool_name }} of {{ $labels.service_name }} at {{ $labels.instance }} is used to {{ $value | humanizePercentage }}",
         description: "More than 80 % of a pool's connections are in use.",
+        advice: "Find what holds connections for long (slow queries, transactions around remote calls); only then enlarge the pool.",
     },
 ];

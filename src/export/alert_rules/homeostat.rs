@@ -12,6 +12,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "critical",
         summary: "{{ $value }} processes carry the actors",
         description: "Exactly one process works; the others stand by.",
+        advice: "Start one. If each stands by, look whether the bus can be reached: the lease stands there.",
     },
     PromRule {
         alert: "HomeostatActorRestarting",
@@ -20,6 +21,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "warning",
         summary: "Actor {{ $labels.actor }} was restarted {{ $value | humanize }} times in ten minutes",
         description: "A mind fails again and again and is rebuilt from its checkpoint.",
+        advice: "Report it with the message at that position (`homeostat record`).",
     },
     PromRule {
         alert: "HomeostatLogLag",
@@ -28,6 +30,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "warning",
         summary: "Actor {{ $labels.actor }} is {{ $value | humanize }} messages behind",
         description: "An actor does not keep up with what comes in; alerts come late.",
+        advice: "Lower what comes in (batches of events instead of single ones cost a tenth), or give it a faster machine.",
     },
     PromRule {
         alert: "HomeostatLogOvertaken",
@@ -36,6 +39,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "critical",
         summary: "Telemetry was removed before it was read",
         description: "The log is too short for how far behind an actor was.",
+        advice: "Raise `nats.stream.max_bytes` or `max_age_s`, and find out why the actor was behind.",
     },
     PromRule {
         alert: "HomeostatCheckpointOld",
@@ -44,6 +48,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "warning",
         summary: "The last checkpoint of actor {{ $labels.actor }} is {{ $value | humanizeDuration }} old",
         description: "States are saved every few seconds while there is work; a restart would take long now.",
+        advice: "Raise `nats.stream.checkpoints_max_bytes`, or lower the limits of the actor whose state is that large (`homeostat_actor_checkpoint_size_bytes`).",
     },
     PromRule {
         alert: "HomeostatDeadMessages",
@@ -52,6 +57,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "warning",
         summary: "{{ $value | humanize }} messages or events were set aside in ten minutes",
         description: "A publisher sends what cannot be understood; `homeostat.v1.dead.>` holds it with position and reason.",
+        advice: "Mend the publisher.",
     },
     PromRule {
         alert: "HomeostatPoisonMessage",
@@ -60,6 +66,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "critical",
         summary: "Actor {{ $labels.actor }} failed on a message again and again",
         description: "A mind has a fault; the message was set aside so that the rest goes on.",
+        advice: "Report it with the message.",
     },
     PromRule {
         alert: "HomeostatBrokenPromise",
@@ -68,6 +75,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "critical",
         summary: "A promise of actor {{ $labels.actor }} does not hold",
         description: "A mind's state is not what its page promises: a fault worth a report.",
+        advice: "Report it with a recording.",
     },
     PromRule {
         alert: "HomeostatFencedOutputs",
@@ -76,6 +84,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "warning",
         summary: "Actor {{ $labels.actor }} was refused {{ $value | humanize }} times because another process owned it",
         description: "Two processes keep taking the work from each other. Nothing is said twice, but time is lost.",
+        advice: "Raise `shell.lease_patience_ms`.",
     },
     PromRule {
         alert: "HomeostatIntakeUnavailable",
@@ -84,5 +93,6 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         severity: "warning",
         summary: "The intake {{ $labels.intake }} cannot store what it is sent",
         description: "Senders are answered 503 and keep what they have; the bus is away, full, or too slow.",
+        advice: "Bring back the bus, or make room on its disk and start nats-server again (the embedded one starts by itself).",
     },
 ];
