@@ -9,6 +9,7 @@ mod objects;
 mod process;
 mod registrar;
 mod shown;
+mod store;
 mod zero;
 
 pub use labels::{
@@ -18,6 +19,7 @@ pub use labels::{
 pub use objects::Objects;
 pub use process::Process;
 pub use registrar::{Described, PAGE, Written, page, read};
+pub use store::Room;
 
 use crate::feed::Chunk;
 use crate::keys::verify::Verifier;
@@ -102,6 +104,8 @@ pub struct Metrics {
     pub callouts: Family<CalloutLabel, Counter>,
     /// Connections to the bus that were closed because their API keys had ended.
     pub callouts_closed: Counter,
+    /// How full the disk and the streams are.
+    pub room: Room,
 }
 
 fn buckets() -> impl Iterator<Item = f64> {
@@ -145,6 +149,7 @@ impl Default for Metrics {
             callouts: Family::default(),
             callouts_closed: Counter::default(),
             process: Process::register(&mut registry),
+            room: Room::default(),
             registry: Mutex::default(),
         };
         let r = &mut registry;
@@ -289,6 +294,7 @@ impl Default for Metrics {
             "Connections to the bus that the comparison with the API keys closed",
             metrics.callouts_closed.clone(),
         );
+        metrics.room.register(r);
         metrics.begin();
         Metrics { registry: Mutex::new(registry), ..metrics }
     }
@@ -405,6 +411,8 @@ mod tests {
         metrics.keys.get_or_create(&KeyLabel { result: "hot" }).inc();
         metrics.asked("admitted");
         metrics.closed(1);
+        metrics.room.disk(1, 2);
+        metrics.room.stream("ledger", 1, Some(2));
         for gauge in
             [&metrics.position, &metrics.lag, &metrics.checkpoint, &metrics.checkpoint_at, &metrics.checkpoint_bytes, &metrics.open]
         {

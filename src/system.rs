@@ -4,6 +4,7 @@
 //! them, from the first moment, so that probes have an answer while the bus is still away.
 
 mod pulse;
+mod room;
 mod turn;
 mod watch;
 
@@ -155,7 +156,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     };
 
     let state = GatewayState {
-        log: log_receiver,
+        log: log_receiver.clone(),
         slots,
         store: store.clone(),
         metrics: metrics.clone(),
@@ -171,6 +172,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
     // Everything about keys that every process does, whether or not it owns the log.
     let (ending, until) = signal::channel(false);
     let watching = tokio::spawn(keys.clone().watch(until.clone()));
+    let looking = tokio::spawn(room::watch(metrics.room.clone(), config.data_dir.clone(), log_receiver));
     let admitting = callout.map(|callout| tokio::spawn(callout.run(keys.clone(), metrics, until.clone())));
     let counting = tokio::spawn({
         let keys = keys.clone();
@@ -222,6 +224,7 @@ pub async fn up(config: Config, mut stop: signal::Receiver<bool>, announce: impl
         gateway.stop().await;
         // The last uses are written down while there is a database.
         ending.send_replace(true);
+        looking.abort();
         let _ = tokio::join!(watching, counting);
         if let Some(admitting) = admitting {
             let _ = admitting.await;

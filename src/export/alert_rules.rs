@@ -1,4 +1,4 @@
-//! Rules for Prometheus: the ten that every operator asks for (over what applications and node exporter say of themselves), those
+//! Rules for Prometheus: those that every operator asks for (over what applications and node exporter say of themselves), those
 //! by which Homeostat itself is watched, and one for each finding of the catalogue.
 //!
 //! Every quotient has a guard: below some traffic it says nothing. The guards and thresholds stand in one place, here; the

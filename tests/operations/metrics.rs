@@ -83,7 +83,15 @@ async fn a_running_system_says_what_the_page_says() {
         let (_, text) = http_get(&gateway, "/metrics").await.unwrap();
         let families = metrics::read(&text);
         let there = |name: &str| families.contains_key(name);
-        if there("homeostat_alerts") && there("homeostat_findings_open") && there("homeostat_actor_checkpoint_size_bytes") {
+        let room = ["log", "archive", "state", "checkpoints", "ledger"].iter().all(|stream| {
+            let of =
+                |metric: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{metric}{{stream=\"{stream}\"}} "))?.parse().ok());
+            let (size, limit): (Option<u64>, Option<u64>) = (of("homeostat_stream_size_bytes"), of("homeostat_stream_limit_bytes"));
+            size.is_some_and(|size| limit.is_some_and(|limit| size < limit))
+        });
+        let families_there =
+            ["homeostat_alerts", "homeostat_findings_open", "homeostat_actor_checkpoint_size_bytes", "homeostat_disk_available_bytes"];
+        if room && families_there.into_iter().all(there) {
             break families;
         }
         assert!(began.elapsed() < PATIENCE, "{text}");

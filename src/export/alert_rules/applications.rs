@@ -2,7 +2,7 @@
 
 use super::PromRule;
 
-/// The ten rules over applications and machines. Requests without a `service_name` are not those of an application: Homeostat's own gateway
+/// The rules over applications and machines. Requests without a `service_name` are not those of an application: Homeostat's own gateway
 /// measures itself under the same name, and answers `/readyz` with 503 while it is not ready.
 pub(super) const APPLICATIONS: &[PromRule] = &[
     PromRule {
@@ -108,5 +108,15 @@ pub(super) const APPLICATIONS: &[PromRule] = &[
         summary: "Pool {{ $labels.db_client_connection_pool_name }} of {{ $labels.service_name }} at {{ $labels.instance }} is used to {{ $value | humanizePercentage }}",
         description: "More than 80 % of a pool's connections are in use.",
         advice: "Find what holds connections for long (slow queries, transactions around remote calls); only then enlarge the pool.",
+    },
+    PromRule {
+        alert: "DiskNearlyFull",
+        expr: "node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs|squashfs|iso9660|overlay|fuse.*\"} / node_filesystem_size_bytes < 0.1 \
+               and node_filesystem_readonly == 0",
+        hold: "5m",
+        severity: "warning",
+        summary: "{{ $value | humanizePercentage }} of {{ $labels.mountpoint }} at {{ $labels.instance }} is free",
+        description: "Less than 10 % of a disk can be written to. A bus or a database there takes nothing any more when it is full.",
+        advice: "Make room, or enlarge the disk, before it is full: nats-server has to be started again afterwards.",
     },
 ];

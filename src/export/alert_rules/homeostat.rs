@@ -95,4 +95,23 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         description: "Senders are answered 503 and keep what they have; the bus is away, full, or too slow.",
         advice: "Bring back the bus, or make room on its disk and start nats-server again (the embedded one starts by itself).",
     },
+    PromRule {
+        alert: "HomeostatDiskNearlyFull",
+        expr: "homeostat_disk_available_bytes / homeostat_disk_size_bytes < 0.1",
+        hold: "1m",
+        severity: "critical",
+        summary: "{{ $value | humanizePercentage }} of the disk of the data directory at {{ $labels.instance }} is free",
+        description: "The embedded server keeps its streams there: when it is full, no telemetry is taken and nothing is decided.",
+        advice: "Make room, or lower `nats.stream.max_bytes` and `archive_max_bytes`: the oldest goes first.",
+    },
+    PromRule {
+        alert: "HomeostatStreamNearlyFull",
+        // In the others the oldest makes room: they are full for most of their lives. Every process says the same of them.
+        expr: "max by (job, stream) (homeostat_stream_size_bytes{stream=~\"state|checkpoints|ledger\"} / homeostat_stream_limit_bytes) > 0.9",
+        hold: "5m",
+        severity: "warning",
+        summary: "The stream {{ $labels.stream }} is full to {{ $value | humanizePercentage }}",
+        description: "It takes no more when it is full: without ledger no order is taken, without checkpoints a restart takes long.",
+        advice: "Raise `nats.stream.ledger_max_bytes`, `checkpoints_max_bytes` or `state_max_bytes`, and the room on the disk with it.",
+    },
 ];
