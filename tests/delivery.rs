@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "delivery/added.rs"]
+mod added;
 mod common;
 #[path = "delivery/silences.rs"]
 mod silences;
@@ -14,7 +16,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -27,6 +29,7 @@ const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// What one POST said.
 #[derive(Clone)]
 struct Received {
+    at: std::time::Instant,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
@@ -52,18 +55,9 @@ impl Pager {
         let (answers, kept) = (status.clone(), received.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                // Connections are kept open by the client: as many requests as come.
-                while let Some(request) = read(&mut reader) {
-                    let status = answers.load(Ordering::SeqCst);
-                    if status == 200 {
-                        kept.lock().unwrap().push(request);
-                    }
-                    if write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").is_err() {
-                        break;
-                    }
-                }
+                // Alertmanager keeps several connections open: each has a thread.
+                let (stream, answers, kept) = (stream.unwrap(), answers.clone(), kept.clone());
+                std::thread::spawn(move || serve(stream, &answers, &kept));
             }
         });
         Pager { address, status, received }
@@ -75,6 +69,22 @@ impl Pager {
 
     fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
+    }
+}
+
+/// Connections are kept open by the client: as many requests as come.
+fn serve(mut stream: TcpStream, answers: &AtomicU16, kept: &Mutex<Vec<Received>>) {
+    stream.set_nodelay(true).unwrap();
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    while let Some(request) = read(&mut reader) {
+        let status = answers.load(Ordering::SeqCst);
+        if status == 200 {
+            kept.lock().unwrap().push(request);
+        }
+        // In one piece: the client waits for the whole of it.
+        if stream.write_all(format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").as_bytes()).is_err() {
+            break;
+        }
     }
 }
 
@@ -94,7 +104,7 @@ fn read(reader: &mut impl std::io::BufRead) -> Option<Received> {
     }
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
-    Some(Received { headers, body })
+    Some(Received { at: std::time::Instant::now(), headers, body })
 }
 
 /// The ids of all alerts on the log, in order.
@@ -201,13 +211,13 @@ struct Alertmanager {
 
 impl Alertmanager {
     fn start(dir: &Path) -> Alertmanager {
+        Alertmanager::with(dir, &json!({ "route": { "receiver": "nobody" }, "receivers": [{ "name": "nobody" }] }))
+    }
+
+    fn with(dir: &Path, config: &Value) -> Alertmanager {
         std::fs::create_dir_all(dir).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        std::fs::write(
-            dir.join("config.yaml"),
-            json!({ "route": { "receiver": "nobody" }, "receivers": [{ "name": "nobody" }] }).to_string(),
-        )
-        .unwrap();
+        std::fs::write(dir.join("config.yaml"), config.to_string()).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let child = Command::new("prometheus-alertmanager")
             .arg(format!("--config.file={}", dir.join("config.yaml").display()))

@@ -88,7 +88,9 @@ impl Worker {
         std::fs::create_dir_all(data_dir).unwrap();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(data_dir.join("worker.log")).unwrap();
         let _ = std::fs::remove_file(data_dir.join("up.json"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_homeostat"));
+        // Measurements want the one that is shipped.
+        let binary = std::env::var_os("HOMEOSTAT_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_homeostat").into());
+        let mut command = Command::new(binary);
         command.arg("up").arg("--data-dir").arg(data_dir).args(["--listen", "127.0.0.1:0"]);
         if let Some(nats) = nats {
             command.args(["--nats", nats]);
