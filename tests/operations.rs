@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "operations/first_look.rs"]
+mod first_look;
 #[path = "operations/metrics.rs"]
 mod metrics;
 #[path = "operations/objects.rs"]

@@ -13,6 +13,7 @@ mod sealed;
 mod series;
 mod silence;
 mod simulate;
+mod status;
 
 pub use audit::{AuditArgs, AuditCommand};
 pub use bench::BenchArgs;
@@ -27,6 +28,7 @@ pub use sealed::{OpenArgs, XkeyArgs};
 pub use series::{AnomaliesArgs, ForecastArgs, HeapArgs, HeapCommand, LeakArgs};
 pub use silence::{AcknowledgeArgs, CreateSilence, SilenceArgs, SilenceCommand};
 pub use simulate::{BreakerFault, SimulateArgs, SimulateBreaker, SimulateCommand};
+pub use status::{AlertsArgs, Urgency};
 
 use crate::config::sources::Flag;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -73,6 +75,10 @@ pub struct Global {
 pub enum Command {
     /// Run the system: embedded nats-server and SQLite unless --nats and --database name others
     Up(UpArgs),
+    /// Say how the running system is, and how much is open
+    Status,
+    /// Show what is open now
+    Alerts(AlertsArgs),
     /// Put events from a file onto the bus
     Publish(PublishArgs),
     /// Follow the bus

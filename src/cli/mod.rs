@@ -37,6 +37,7 @@ pub mod sealed;
 pub mod series;
 pub mod silence;
 pub mod simulate;
+pub mod status;
 pub mod tail;
 pub mod up;
 pub mod verify;
@@ -160,6 +161,8 @@ fn sources(global: args::Global, command: &Command) -> Sources {
 async fn dispatch(mut context: Context, command: Command) -> Result<Finish, CliError> {
     let finish = match command {
         Command::Up(_) => return up::run(context.loaded.config, context.json).await.map(|()| Finish::Fine).map_err(CliError::from),
+        Command::Status => status::run(&mut context).await,
+        Command::Alerts(args) => status::alerts(&mut context, &args).await,
         Command::Publish(args) => publish::run(&mut context, &args).await,
         Command::Tail(args) => tail::run(&mut context, &args).await,
         Command::Record(args) => record::run(&mut context, &args).await,
