@@ -123,7 +123,7 @@ pub enum Command {
     Nats(NatsArgs),
     /// Put load on the bus, and say how the system bears it
     Bench(BenchArgs),
-    /// Print what other tools read: JSON Schemas, the AsyncAPI document
+    /// Print what other tools read: JSON Schemas, the AsyncAPI document, alert rules, dashboards, the page of metrics
     Export(ExportArgs),
     /// Look at the settings
     Config(ConfigArgs),

@@ -6,6 +6,8 @@
 //! HOMEOSTAT_TEST_BINARY=target/release/homeostat cargo test --test delivery -- --ignored --nocapture what_delivery_adds
 //! ```
 
+#![allow(clippy::print_stderr)]
+
 use super::*;
 use futures::StreamExt as _;
 use std::collections::BTreeMap;

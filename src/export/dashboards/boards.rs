@@ -142,6 +142,22 @@ pub(super) fn machine() -> Vec<Panel> {
             .and(format!("rate(homeostat_nats_sent_bytes_total{from}[{rate}])"), "{{instance}} sent"),
         Panel::lines("Bus: connections made", "short", format!("increase(homeostat_nats_connects_total{from}[1h])"), "{{instance}}")
             .about("Each beyond the first means that the bus was lost and found again."),
+        Panel::lines(
+            "Streams: share of what they may hold",
+            "percentunit",
+            format!("homeostat_stream_size_bytes{from} / homeostat_stream_limit_bytes{from}"),
+            "{{instance}} {{stream}}",
+        )
+        .about("In log and archive the oldest makes room; state, checkpoints and ledger take no more when they are full.")
+        .limits(0.8, 0.95),
+        Panel::lines(
+            "Data directory: disk left",
+            "percentunit",
+            format!("homeostat_disk_available_bytes{from} / homeostat_disk_size_bytes{from}"),
+            "{{instance}}",
+        )
+        .about("A full disk stops the log, and with it everything.")
+        .limits(0.2, 0.1),
         Panel::lines("Log: messages read", "ops", format!("rate(homeostat_log_messages_total{from}[{rate}])"), "{{instance}}"),
         Panel::lines("States saved", "bytes", format!("homeostat_actor_checkpoint_size_bytes{from}"), "{{actor}}"),
         Panel::lines("Since states were saved", "s", format!("time() - homeostat_actor_checkpoint_timestamp_seconds{from}"), "{{actor}}")
@@ -174,7 +190,6 @@ pub(super) fn machine() -> Vec<Panel> {
             "node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} / node_filesystem_size_bytes{fstype!~\"tmpfs|ramfs\"}",
             "{{instance}} {{mountpoint}}",
         )
-        .about("A full disk stops the log, and with it everything.")
         .limits(0.2, 0.1),
     ]
 }
