@@ -39,6 +39,11 @@ macro_rules! roster {
                 vec![$((<$core as Core>::NAME, self.$field.condition())),+]
             }
 
+            /// None is carried here any more: what was known of where they are is another process's to say.
+            pub fn forget(&self) {
+                $(self.$field.forget();)+
+            }
+
             /// What holds up each actor until it is told to stop.
             #[must_use]
             pub fn keepers(&self, common: &Common) -> Vec<Pin<Box<dyn Future<Output = End> + Send>>> {
@@ -234,6 +239,14 @@ impl<C: Core> Slot<C> {
     /// Changes what is known of its condition.
     pub fn note(&self, change: impl FnOnce(&mut Condition)) {
         change(&mut self.condition.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Nothing is known of where it is any more; how often it fell, and why, stays.
+    fn forget(&self) {
+        self.follow(&Arc::default());
+        self.note(|condition| {
+            *condition = Condition { restarts: condition.restarts, trouble: condition.trouble.take(), ..Condition::default() };
+        });
     }
 
     /// Says how to ask the shell that carries the actor now.

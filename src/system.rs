@@ -307,6 +307,7 @@ async fn work(shared: &Shared, log: &Log, readiness: &Readiness) -> Result<(), S
         shared.metrics.active.set(1);
         let turn = active(shared, log, &lease).await;
         // Whoever has the work now shows how it goes, from this moment on and not only after the pauses below.
+        shared.slots.forget();
         shared.metrics.stand_by();
         match turn {
             Ok(Turn::Stopped) => break Ok(()),

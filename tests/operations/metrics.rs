@@ -158,6 +158,11 @@ async fn who_lost_the_work_shows_nothing_of_it_any_more() {
     // It finds out by itself that another one works.
     metrics_once(&first, &old, |text| text.contains("homeostat_active 0\n") && of_the_work(text).is_empty()).await;
     metrics_once(&second, &new, |text| text.contains(open) && of_the_work(text).len() > 10).await;
+    let (_, status) = http_get(&old, "/api/v1/status").await.unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let carried: Vec<_> =
+        status["actors"].as_object().unwrap().values().filter(|actor| actor["open"] != 0 || actor["position"] != 0).collect();
+    assert!(carried.is_empty(), "{carried:?}");
     // What was counted stays counted.
     let (_, text) = http_get(&old, "/metrics").await.unwrap();
     assert!(text.contains("homeostat_alerts_total{rule=\"query.slow\",severity=\"warning\",state=\"firing\"} 1"), "{text}");
