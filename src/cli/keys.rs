@@ -5,46 +5,33 @@
 //! was drawn is shown once, on standard output or in a file for its owner alone.
 
 mod clock;
+mod door;
+mod files;
 mod receipt;
+
+pub(crate) use files::{KEY_VARIABLE, from_environment};
 
 use super::args::{End, KeysArgs, KeysCommand, NewKeyArgs};
 use super::out::{Tone, complain, plain};
 use super::tail::readable::local;
-use super::{CliError, Context, Finish, Out, bus, healthcheck, orders};
+use super::{CliError, Context, Finish, Out, bus, orders};
 use crate::clock::now_ms;
 use crate::keys::ask::{ChangeRecipient, CreateKey, KeyAnswer, RevokeKey, RotateKey, bootstrap};
 use crate::keys::format::KeyText;
 use crate::keys::keyring::Keyring;
 use crate::keys::{Actor, Keys, KeysError, Refused};
 use crate::store::Store;
+use door::Door;
+use files::{forget, private, secret, write_private};
 use homeostat_schemas::Scope;
 use homeostat_schemas::key::Environment;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-/// The variable with the key to show to the gateway.
-pub(crate) const KEY_VARIABLE: &str = "HOMEOSTAT_KEY";
-/// How long the gateway may take.
-const WITHIN: Duration = Duration::from_secs(30);
-/// Of a key or a hash, no more is read.
-const SECRET_MAX: u64 = 4_096;
 /// Keys in one answer of a list.
 const PAGE: u32 = 500;
 /// The first key, in the data directory.
 const BOOTSTRAP_FILE: &str = "bootstrap.key";
-
-/// Where keys are.
-enum Door {
-    /// The database itself.
-    Local(Box<Keys>, Actor),
-    /// A gateway.
-    Http { client: reqwest::Client, base: String, key: Option<KeyText> },
-}
 
 /// Runs the command.
 ///
@@ -181,117 +168,6 @@ fn refused(error: KeysError) -> CliError {
     CliError::new("").because(error)
 }
 
-impl Door {
-    fn http(context: &Context, url: Option<&str>, key_file: Option<&Path>) -> Result<Door, CliError> {
-        let base = url.map_or_else(|| healthcheck::gateway(context.config()), |url| url.trim_end_matches('/').to_owned());
-        let key = match key_file {
-            Some(file) => Some(secret(file)?),
-            None => from_environment(),
-        };
-        crate::telemetry::tls();
-        let mut client = reqwest::Client::builder().timeout(WITHIN).redirect(reqwest::redirect::Policy::none());
-        if url.is_none() && base.starts_with("https://") {
-            // The gateway of these settings, and no other.
-            let pinned =
-                context.config().gateway.tls.pinned().map_err(|error| CliError::new("TLS cannot be spoken here").because(error))?;
-            client = client.tls_backend_preconfigured(Arc::unwrap_or_clone(pinned));
-        }
-        let client = client.build().map_err(|error| CliError::new("no HTTP client can be made here").because(error))?;
-        Ok(Door::Http { client, base, key })
-    }
-
-    async fn ask<T: DeserializeOwned>(&self, path: &str, body: Option<&(impl Serialize + Sync)>) -> Result<T, CliError> {
-        let Door::Http { client, base, key } = self else { return Err(CliError::new("there is no gateway to ask")) };
-        let url = format!("{base}/api/v1/keys{path}");
-        let mut request = match body {
-            Some(body) => {
-                let body = serde_json::to_vec(body).map_err(|error| CliError::new("it cannot be asked").because(error))?;
-                client.post(&url).header("content-type", "application/json").body(body)
-            }
-            None => client.get(&url),
-        };
-        if let Some(key) = key {
-            request = request.header("authorization", format!("Bearer {}", key.expose()));
-        }
-        let away = |error: reqwest::Error| {
-            CliError::new(format!("{base} does not answer"))
-                .because(error.without_url())
-                .advise("see whether `homeostat up` runs there, or work on the database with --local")
-        };
-        let answer = request.send().await.map_err(away)?;
-        let status = answer.status();
-        let bytes = answer.bytes().await.map_err(away)?;
-        if !status.is_success() {
-            let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let detail = value.get("detail").and_then(Value::as_str).unwrap_or("no reason was given");
-            let error = CliError::new(format!("{base} answered {}: {}", status.as_u16(), plain(detail)));
-            return Err(if status.as_u16() == 401 {
-                error.advise(format!("show a key with the scope keys:admin, by --key-file or the variable {KEY_VARIABLE}"))
-            } else {
-                error
-            });
-        }
-        serde_json::from_slice(&bytes).map_err(|error| CliError::new(format!("what {base} answered cannot be understood")).because(error))
-    }
-
-    async fn create(&self, asked: &CreateKey) -> Result<KeyAnswer, CliError> {
-        match self {
-            Door::Local(keys, actor) => keys.create(asked.clone(), actor).await.map_err(refused),
-            Door::Http { .. } => self.ask("", Some(asked)).await,
-        }
-    }
-
-    async fn show(&self, id: &str) -> Result<KeyAnswer, CliError> {
-        match self {
-            Door::Local(keys, _) => keys.show(id).await.map_err(refused),
-            Door::Http { .. } => self.ask(&format!("/{}", in_path(id)?), None::<&()>).await,
-        }
-    }
-
-    async fn rotate(&self, id: &str, asked: &RotateKey) -> Result<KeyAnswer, CliError> {
-        match self {
-            Door::Local(keys, actor) => keys.rotate(id, asked, actor).await.map_err(refused),
-            Door::Http { .. } => self.ask(&format!("/{}/rotate", in_path(id)?), Some(asked)).await,
-        }
-    }
-
-    async fn revoke(&self, id: &str, asked: &RevokeKey) -> Result<KeyAnswer, CliError> {
-        match self {
-            Door::Local(keys, actor) => keys.revoke(id, asked, actor).await.map_err(refused),
-            Door::Http { .. } => self.ask(&format!("/{}/revoke", in_path(id)?), Some(asked)).await,
-        }
-    }
-
-    async fn recipient(&self, id: &str, asked: ChangeRecipient) -> Result<KeyAnswer, CliError> {
-        match self {
-            Door::Local(keys, actor) => keys.change_recipient(id, asked, actor).await.map_err(refused),
-            Door::Http { .. } => self.ask(&format!("/{}/recipient", in_path(id)?), Some(&asked)).await,
-        }
-    }
-
-    async fn page(&self, owner: Option<&str>, after: &str) -> Result<Vec<KeyAnswer>, CliError> {
-        match self {
-            Door::Local(keys, _) => {
-                let records = keys.records.list(owner, after, PAGE).await.map_err(refused)?;
-                Ok(records.into_iter().map(KeyAnswer::of).collect())
-            }
-            Door::Http { .. } => {
-                let owner = owner.map(|owner| format!("&owner={}", healthcheck::percent(owner))).unwrap_or_default();
-                self.ask(&format!("?limit={PAGE}&after={after}{owner}"), None::<&()>).await
-            }
-        }
-    }
-}
-
-/// An id stands in an address as it is; anything else is none.
-fn in_path(id: &str) -> Result<&str, CliError> {
-    if homeostat_schemas::key::is_key_id(id) {
-        Ok(id)
-    } else {
-        Err(CliError::new(format!("`{}` is no id of a key: 12 letters and digits", plain(id))))
-    }
-}
-
 async fn list(context: &mut Context, door: &Door, owner: Option<&str>) -> Result<(), CliError> {
     let mut after = String::new();
     let mut none = true;
@@ -385,47 +261,6 @@ fn tell(context: &mut Context, mut answer: KeyAnswer, file: Option<(&mut std::fs
         }
         (None, None) => Ok(()),
     }
-}
-
-/// The key to show to a gateway, where the environment names one. What can stand in no header is none.
-pub(crate) fn from_environment() -> Option<KeyText> {
-    let key = std::env::var(KEY_VARIABLE).ok()?.trim().to_owned();
-    key.bytes().all(|byte| byte.is_ascii_graphic()).then(|| KeyText::new(key))
-}
-
-/// A secret from a file or standard input, without the end of its line.
-fn secret(path: &Path) -> Result<KeyText, CliError> {
-    let failed = |error: std::io::Error| CliError::new(format!("{} cannot be read", path.display())).because(error);
-    let mut text = zeroize::Zeroizing::new(String::new());
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(SECRET_MAX).read_to_string(&mut text).map_err(failed)?;
-    } else {
-        std::fs::File::open(path).map_err(failed)?.take(SECRET_MAX).read_to_string(&mut text).map_err(failed)?;
-    }
-    Ok(KeyText::new(text.trim().to_owned()))
-}
-
-/// A new file for its owner alone. It is made before the key is drawn, so that no key is lost for want of a place.
-fn private(path: &Path) -> Result<std::fs::File, CliError> {
-    let mut options = std::fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| {
-        CliError::new(format!("{} cannot be made", path.display())).because(error).advise("name a file that does not exist")
-    })
-}
-
-/// A file that was made for a key that was not.
-fn forget(path: Option<&Path>) {
-    if let Some(path) = path {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-fn write_private(file: &mut std::fs::File, path: &Path, text: &KeyText) -> Result<(), CliError> {
-    let written = file.write_all(text.expose().as_bytes()).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
-    written.map_err(|error| CliError::new(format!("{} cannot be written", path.display())).because(error))
 }
 
 async fn verify(context: &mut Context, file: &Path) -> Result<Finish, CliError> {
