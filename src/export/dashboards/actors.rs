@@ -72,7 +72,7 @@ fn said(actor: &str) -> Vec<Panel> {
     let pattern = format!("rule=~\"{actor}[.].*\"");
     vec![
         open_findings(&pattern),
-        Panel::stack("Open, by rule", "short", format!("max by (rule) (homeostat_findings_open{{{pattern}}})"), "{{rule}}")
+        Panel::stack("Open, by rule", "short", format!("sum by (rule) (homeostat_findings_open{{{pattern}}})"), "{{rule}}")
             .about(&format!("Rules: {}.", rules.join(", "))),
         Panel::stack("Alerts, by rule", "short", format!("sum by (rule, state) ({})", begun(&pattern)), "{{rule}} {{state}}")
             .about("What began and what ended, in each minute."),

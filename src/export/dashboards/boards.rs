@@ -16,7 +16,7 @@ pub(super) fn overview() -> Vec<Panel> {
             .limits(1.0, 100.0),
         Panel::number("Furthest behind", "short", "max(homeostat_actor_lag_messages)", "messages").limits(1_000.0, 10_000.0),
         open_findings(""),
-        Panel::stack("Findings open, by rule", "short", "max by (rule) (homeostat_findings_open) > 0", "{{rule}}"),
+        Panel::stack("Findings open, by rule", "short", "sum by (rule) (homeostat_findings_open) > 0", "{{rule}}"),
         Panel::stack("Alerts, by rule", "short", format!("sum by (rule, state) ({}) > 0", begun("")), "{{rule}} {{state}}")
             .about("What began and what ended, in each minute."),
         Panel::states("Services", &["ready", "look", "not ready"], "max by (service) (homeostat_service_level)", "{{service}}")
