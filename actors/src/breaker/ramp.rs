@@ -228,8 +228,10 @@ impl Ramp {
     fn next(&self, demand: f64, now: UnixMs, config: &BreakerConfig) -> Phase {
         /// Fewer failures in a row say nothing.
         const ENOUGH: f64 = 5.0;
-        /// A peer that fails in part makes a longer run as rarely as this.
-        const RARELY: f64 = 1e-6;
+        /// A peer that fails in part makes a longer run as rarely as this: it begins some hundred runs a second.
+        const RARELY: f64 = 1e-8;
+        /// What it fails usually was seen on some tens of calls, and may be so much more.
+        const UNSURE: f64 = 0.1;
         /// A share that was found not to depend on the load may be so much worse, or so many standard deviations.
         const CHANCE: f64 = 0.2;
         const DEVIATIONS: f64 = 3.0;
@@ -240,7 +242,8 @@ impl Ramp {
         let next = Ramp { step: Sums::default(), step_ms: now, ..self.clone() };
         let deviation = (self.floor * (1.0 - self.floor) / seen.max(1) as f64).sqrt();
         let limit = config.ramp_tolerance.max(if self.floor > 0.0 { self.floor + CHANCE.max(DEVIATIONS * deviation) } else { 0.0 });
-        let outage = ENOUGH.max(RARELY.ln() / self.floor.min(0.95).ln());
+        let usual = if self.floor > 0.0 { (self.floor + UNSURE).min(0.95) } else { 0.0 };
+        let outage = ENOUGH.max(RARELY.ln() / usual.ln());
         if self.floor < 1.0 && self.run as f64 >= outage {
             return Phase::opened(now);
         }
