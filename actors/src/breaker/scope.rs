@@ -42,7 +42,7 @@ struct Replica {
     heard_ms: UnixMs,
     ok: u64,
     failed: u64,
-    /// How much of the sum came from it: its failures, less what its own successes took back.
+    /// How much of the sum came from it: its failures, less what successes took back. The sum is that of all weights.
     weight: f64,
 }
 
@@ -144,18 +144,17 @@ impl Scope {
         self.demand.add(now, sums.all());
         let cap = self.needed(now, config) / 2.0;
         let name = if self.replicas.contains_key(replica) || self.replicas.len() < config.replicas_max { replica } else { "" };
-        let known = self.replicas.entry(name.to_owned()).or_default();
-        known.heard_ms = now;
-        let failed = sums.failed as f64;
+        let (failed, relief) = (sums.failed as f64, sums.ok as f64 * config.relief());
         let before = self.excess;
         if before == 0.0 && sums.failed > 0 {
             self.began_ms = now;
             self.run = Sums::default();
         }
-        let relief = sums.ok as f64 * config.relief();
-        // One replica alone never makes more than half of what is needed. What its successes took back it may make again: else a few
-        // replicas of a peer that fails in part would have used up their halves before the sum is there.
-        known.weight = (known.weight - relief).max(0.0);
+        self.relieve(name, relief.min(before));
+        let known = self.replicas.entry(name.to_owned()).or_default();
+        known.heard_ms = now;
+        // One replica alone never makes more than half of what is needed. What successes took back may be made again: else a few replicas
+        // of a peer that fails in part would have used up their halves before the sum is there.
         let counted = failed.min((cap - known.weight).max(0.0));
         self.excess = (before + counted - relief).max(0.0);
         self.run.ok = self.run.ok.saturating_add(sums.ok);
@@ -170,10 +169,25 @@ impl Scope {
             }
             return true;
         }
-        known.weight += counted;
+        known.weight = if relief < before { known.weight + counted } else { self.excess };
         known.ok = known.ok.saturating_add(sums.ok);
         known.failed = known.failed.saturating_add(sums.failed);
         known.failed > 0 || known.ok < DISSENT
+    }
+
+    /// Takes from the sum: first what this replica made of it, then what the others did, from each as much as it made.
+    fn relieve(&mut self, replica: &str, relief: f64) {
+        let own = self.replicas.get_mut(replica).map_or(0.0, |known| {
+            let own = relief.min(known.weight);
+            known.weight -= own;
+            own
+        });
+        let rest = relief - own;
+        if rest > 0.0 {
+            let sum: f64 = self.replicas.values().map(|replica| replica.weight).sum();
+            let keep = if sum > rest { 1.0 - rest / sum } else { 0.0 };
+            self.replicas.values_mut().for_each(|replica| replica.weight *= keep);
+        }
     }
 
     /// The run of failures is over: every replica begins anew.

@@ -197,6 +197,19 @@ fn a_peer_that_fails_more_than_the_threshold_opens_it_however_few_replicas_there
 }
 
 #[test]
+fn an_outage_opens_it_whatever_a_replica_saw_before_it_failed_as_well() {
+    for calls in 1..=40 {
+        let mut rig = rig();
+        rig.feed(traffic(0.1, 10.0, 3, |_| (1, 0)));
+        // Two of three fail, and then the third.
+        rig.feed(traffic(10.1, 10.1 + 0.25 * f64::from(calls), 3, |n| if n < 2 { (0, 1) } else { (1, 0) }));
+        let all = 10.1 + 0.25 * f64::from(calls);
+        rig.feed(traffic(all, all + 10.0, 3, |_| (0, 1)));
+        assert!(words(&rig).any(|word| word.state == AdmissionState::Open), "after {calls} reports");
+    }
+}
+
+#[test]
 fn five_percent_of_errors_open_nothing() {
     let mut rig = rig();
     rig.feed(traffic(0.0, 120.0, 20, |n| if n == 0 { (0, 5) } else { (5, 0) }));
