@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Homeostat with its observers, without containers: Prometheus, Alertmanager and node exporter from Debian on loopback, the rules of
-docker/prometheus/rules, recorded traffic of real shops, and a webhook that receives what Alertmanager says. Then every panel of every
-dashboard asks Prometheus its question. Needs nothing but Python's own library.
+docker/prometheus/rules, recorded traffic of real shops with every other kind of telemetry beside it, and a webhook that receives what
+Alertmanager says. Then every panel of the dashboards whose numbers come within a minute asks Prometheus its question. Needs nothing but
+Python's own library.
 
 usage: observe.py path/to/homeostat [--check]
 
@@ -168,7 +169,8 @@ def configure(home, gateway, ports):
 
 # Exporters that only the compose files start: their panels are not asked here.
 ELSEWHERE = {"containers.json"}
-# What a mind says only after hours of telemetry: tests/operations/objects.rs asks these with the views written by hand.
+# What a mind says only after hours of telemetry, or when it found something: tests/operations/objects.rs asks these with the views
+# written by hand.
 AFTER_HOURS = re.compile("homeostat_(forecast_(expected|point|limit)|leak_(growth|time)|drift_(psi|p_value|e_value)|key_last_used|alert_started_timestamp_seconds\\{rule)")
 
 
@@ -178,13 +180,14 @@ def panels():
         if file.name in ELSEWHERE:
             continue
         board = json.loads(file.read_text())
+        everything = {variable["name"]: variable["allValue"] for variable in board["templating"]["list"] if "allValue" in variable}
         for panel in board["panels"]:
             for target in panel["targets"]:
                 # The others ask Tempo.
                 if "expr" in target:
                     # What Grafana would put in for the variables.
                     expr = target["expr"].replace("$__rate_interval", "1m")
-                    yield board["title"], panel["title"], re.sub(r"\$(service|instance)\b", ".*", expr)
+                    yield board["title"], panel["title"], re.sub(r"\$(\w+)", lambda found: everything[found[1]], expr)
 
 
 def ask(prometheus, expr):

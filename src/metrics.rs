@@ -193,7 +193,7 @@ impl Default for Metrics {
             "homeostat_deliveries",
             None,
             &["receiver", "result"],
-            "Alerts sent beside the bus, attempts that failed, and alerts withheld because they are silenced",
+            "Alerts sent beside the bus, attempts that failed, and alerts withheld because they are silenced or it is too early for a second line",
             metrics.deliveries.clone(),
         );
         r.add("homeostat_answers", None, &[], "Asks that a hand answered", metrics.answers.clone());
@@ -211,7 +211,7 @@ impl Default for Metrics {
             "homeostat_actor_checkpoint_timestamp",
             Some(Unit::Seconds),
             &["actor"],
-            "Unix time of the actor's last checkpoint",
+            "Unix time of the actor's last checkpoint; before the first one, of when it began to work here",
             metrics.checkpoint_at.clone(),
         );
         r.add(

@@ -136,6 +136,8 @@ impl<C: Core> Keeper<C> {
 
     /// Holds it up until told to stop, or until it cannot.
     pub async fn run(mut self) -> End {
+        // One whose first save never succeeds is to be noticed as well.
+        self.show_saved();
         let mut pause = self.common.config.backoff_ms;
         loop {
             let started = Instant::now();
@@ -381,9 +383,14 @@ impl<C: Core> Keeper<C> {
         let metrics = &self.common.metrics;
         metrics.checkpoint.get_or_create(&Self::label()).set(i64::try_from(saved.position).unwrap_or(i64::MAX));
         metrics.checkpoint_bytes.get_or_create(&Self::label()).set(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        metrics.checkpoint_at.get_or_create(&Self::label()).set(i64::try_from(now).unwrap_or(i64::MAX));
+        self.show_saved();
         self.slot.note(|condition| condition.checkpoint = saved.position);
         Ok(())
+    }
+
+    /// Shows that the state is as safe as it can be at this moment.
+    fn show_saved(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        self.common.metrics.checkpoint_at.get_or_create(&Self::label()).set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 }

@@ -174,7 +174,7 @@ pub enum ExportWhat {
     AlertRules,
     /// Dashboards for Grafana
     Dashboards,
-    /// The page about the metrics of `/metrics`
+    /// The page about the metrics of `/metrics` and `/metrics/per-object`
     Metrics,
 }
 

@@ -45,7 +45,7 @@ pub async fn alerts(context: &mut Context, args: &AlertsArgs) -> Result<Finish, 
         let what = if args.all { "alert" } else { "open alert" };
         let last = match entries.len() {
             shown if shown == args.limit as usize => {
-                format!("… the first {shown}; more with --limit, fewer with --service, --rule or --severity")
+                format!("the first {shown}; there may be more (--limit), or fewer to look at (--service, --rule, --severity)")
             }
             shown => count(shown as u64, what),
         };
@@ -86,7 +86,7 @@ fn tell(out: &mut Out, answer: &Value, place: &str) -> Result<(), CliError> {
     let (tone, word) = match (ready["level"].as_str().unwrap_or_default(), standby) {
         ("fail", _) => (Tone::Bad, "not ready"),
         ("warn", _) => (Tone::Warning, "ready, but someone should look"),
-        (_, true) => (Tone::Good, "stands by: another process works"),
+        (_, true) => (Tone::Good, "stands by"),
         _ => (Tone::Good, "ready"),
     };
     let word = out.paint(tone, word);

@@ -117,7 +117,7 @@ fn finding(rule: &Rule, runbooks: &str) -> Value {
         "annotations": {
             "summary": format!("{{{{ $value }}}} open: {}", rule.meaning),
             "description": format!(
-                "To do: {} To look at (`homeostat tail alerts` shows each with its numbers): {} It {over}.",
+                "To do: {} To look at (`homeostat alerts` shows each, and `homeostat explain` its numbers): {} It {over}.",
                 rule.advice, rule.look
             ),
             key: page,

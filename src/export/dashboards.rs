@@ -1,6 +1,7 @@
 //! Dashboards for Grafana: an overview, one an actor, applications, and the process with its bus and machine.
 //!
-//! Every query to Prometheus is run against a real one by `scripts/observe.py --check`, and must find data there.
+//! Every query to Prometheus whose numbers come within a minute is run by `scripts/observe.py --check` against a real one that scraped a
+//! running system, and must find data there; `tests/operations/objects.rs` asks those of which minds know only later.
 
 mod actors;
 mod boards;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 /// Version of the dashboards' form that Grafana 10 and later read.
 const SCHEMA_VERSION: u32 = 39;
 /// A variable that chooses among the processes of Homeostat.
-const INSTANCE: Variable = Variable { name: "instance", metric: "homeostat_active", label: "instance" };
+const INSTANCE: Variable = Variable { name: "instance", metric: "homeostat_active", label: "instance", all: ".*" };
 
 /// What can be chosen at the top of a dashboard: the values that a label of a metric has.
 #[derive(Clone, Copy)]
@@ -22,17 +23,20 @@ struct Variable {
     name: &'static str,
     metric: &'static str,
     label: &'static str,
+    /// The pattern of all of them.
+    all: &'static str,
 }
 
 /// A service, among those of which a metric speaks.
 const fn service(metric: &'static str) -> Variable {
-    Variable { name: "service", metric, label: "service" }
+    Variable { name: "service", metric, label: "service", all: ".*" }
 }
 
 /// Every dashboard, by the name of its file.
 #[must_use]
 pub fn documents() -> BTreeMap<String, Value> {
-    let applications = Variable { name: "service", metric: "http_server_request_duration_seconds_count", label: "service_name" };
+    // What has no name is no application: Homeostat's own gateway.
+    let applications = Variable { name: "service", metric: "http_server_request_duration_seconds_count", label: "service_name", all: ".+" };
     let mut all = BTreeMap::from([
         ("overview.json".to_owned(), dashboard("homeostat-overview", "Homeostat: overview", &[], &boards::overview())),
         (
@@ -70,11 +74,11 @@ fn dashboard(uid: &str, title: &str, variables: &[Variable], panels: &[Panel]) -
     let mut list = vec![
         json!({ "name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": { "text": "Prometheus", "value": "prometheus" } }),
     ];
-    list.extend(variables.iter().map(|Variable { name, metric, label }| {
+    list.extend(variables.iter().map(|Variable { name, metric, label, all }| {
         let query = format!("label_values({metric}, {label})");
         json!({
             "name": name, "type": "query", "datasource": { "type": "prometheus", "uid": "${source}" }, "definition": query,
-            "query": { "query": query, "refId": "variable" }, "refresh": 2, "includeAll": true, "allValue": ".*", "multi": true,
+            "query": { "query": query, "refId": "variable" }, "refresh": 2, "includeAll": true, "allValue": all, "multi": true,
             "current": { "text": ["All"], "value": ["$__all"] },
         })
     }));
@@ -114,7 +118,7 @@ fn explore(question: &str) -> String {
     format!(
         "/explore?schemaVersion=1&orgId=1&panes={{\"t\":{{\"datasource\":\"tempo\",\"queries\":[{{\"refId\":\"A\",\
          \"datasource\":{{\"type\":\"tempo\",\"uid\":\"tempo\"}},\"queryType\":\"traceql\",\"query\":\"{question}\"}}],\
-         \"range\":{{\"from\":\"now-24h\",\"to\":\"now\"}}}}}}"
+         \"range\":{{\"from\":\"now-7d\",\"to\":\"now\"}}}}}}"
     )
 }
 
@@ -123,5 +127,6 @@ fn open_findings(rules: &str) -> Panel {
     Panel::table("Open findings", "dateTimeFromNow", format!("homeostat_alert_started_timestamp_seconds{{{rules}}} * 1000"), "since")
         .about("What is wrong now, longest first. A click on `alert` shows the trace of its decision, if it was recorded.")
         .hidden(&["incident"])
+        .ascending("since")
         .link("alert", "Trace of the decision", trace_of_alert())
 }

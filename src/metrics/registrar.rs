@@ -87,7 +87,7 @@ pub fn page(described: &[Described], objects: &[Described]) -> String {
 running system says. Names follow the conventions of Prometheus and OpenTelemetry: a name ends in its unit, a counter in `_total`; a histogram
 has `_bucket`, `_sum` and `_count`. Labels are bounded: an actor, a rule of the [catalogue](alerts.md), a kind of event, a route's template,
 never a service, a statement, a key or an id. A counter whose increase a rule asks for is there with 0 from the start, for all of its labels; any
-other metric of which nothing was ever measured is not there yet.
+other metric with labels of which nothing was ever measured is not there yet.
 
 "
     .to_owned();
@@ -153,7 +153,7 @@ pub fn read(text: &str) -> BTreeMap<String, Written> {
         } else if let (Some(family), Some((_, rest))) = (families.get_mut(&last), line.split_once('{'))
             && !line.starts_with('#')
         {
-            // No value of a label of ours holds a quotation mark or a brace.
+            // No value of a label at `/metrics` holds a quotation mark or a brace; of objects only names and meanings are compared.
             let inner = rest.split('}').next().unwrap_or_default();
             let names = inner.split("\",").filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim().to_owned());
             // The braces of an exemplar come after the value.

@@ -12,6 +12,7 @@ const EVERY: Duration = Duration::from_secs(15);
 /// Looks for as long as it is let.
 pub(super) async fn watch(room: Room, data_dir: PathBuf, mut log: watch::Receiver<Option<Log>>) {
     let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = every.tick() => {}

@@ -1,4 +1,5 @@
 //! Where keys are: the database itself, or a gateway that is asked.
+
 use super::files::{KEY_VARIABLE, from_environment, secret};
 use super::{PAGE, refused};
 use crate::cli::out::plain;

@@ -101,7 +101,7 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         hold: "1m",
         severity: "critical",
         summary: "{{ $value | humanizePercentage }} of the disk of the data directory at {{ $labels.instance }} is free",
-        description: "The embedded server keeps its streams there: when it is full, no telemetry is taken and nothing is decided.",
+        description: "An embedded server and SQLite keep everything there: when it is full, no telemetry is taken and nothing is decided. With a bus and a database of your own only keys are there.",
         advice: "Make room, or lower `nats.stream.max_bytes` and `archive_max_bytes`: the oldest goes first.",
     },
     PromRule {

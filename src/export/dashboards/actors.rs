@@ -216,17 +216,27 @@ fn forecast() -> Vec<Panel> {
     };
     let legend = "{{service}} {{metric}} {{service_instance_id}}";
     vec![
-        Panel::lines("Actual, and the forecast of this hour", "short", each("homeostat_forecast_actual"), "{{service}} {{metric}} actual")
-            .about("The forecast is that of the hour that is running, with the interval that 95 % of the values are to lie in.")
-            .and(point("0h", "mean"), "{{service}} {{metric}} mean")
-            .and(point("0h", "lower"), "{{service}} {{metric}} lower")
-            .and(point("0h", "upper"), "{{service}} {{metric}} upper")
-            .dashed(&["lower", "upper", "mean"])
-            .wide(24),
-        Panel::lines("Actual and expected, step by step", "short", each("homeostat_forecast_actual"), "{{service}} {{metric}} actual")
-            .about("What had been expected of the last step, which anomalies are judged by.")
-            .and(each("homeostat_forecast_expected"), "{{service}} {{metric}} expected")
-            .dashed(&["expected"]),
+        Panel::lines(
+            "Actual, and the forecast of this hour",
+            "short",
+            each("homeostat_forecast_actual"),
+            "{{service}} {{metric}} {{service_instance_id}} actual",
+        )
+        .about("The forecast is that of the hour that is running, with the interval that 95 % of the values are to lie in.")
+        .and(point("0h", "mean"), "{{service}} {{metric}} {{service_instance_id}} mean")
+        .and(point("0h", "lower"), "{{service}} {{metric}} {{service_instance_id}} lower")
+        .and(point("0h", "upper"), "{{service}} {{metric}} {{service_instance_id}} upper")
+        .dashed(&["lower", "upper", "mean"])
+        .wide(24),
+        Panel::lines(
+            "Actual and expected, step by step",
+            "short",
+            each("homeostat_forecast_actual"),
+            "{{service}} {{metric}} {{service_instance_id}} actual",
+        )
+        .about("What had been expected of the last step, which anomalies are judged by.")
+        .and(each("homeostat_forecast_expected"), "{{service}} {{metric}} {{service_instance_id}} expected")
+        .dashed(&["expected"]),
         Panel::states("Unusual", &["usual", "unusual"], each("homeostat_forecast_anomaly"), legend),
         Panel::table("Forecasts", "short", each("homeostat_forecast_actual"), "now")
             .column(point("1h", "mean"), "in 1 h", "short")
@@ -265,6 +275,7 @@ fn leak() -> Vec<Panel> {
             format!("{} / {}", each("homeostat_leak_memory_bytes"), each("homeostat_leak_memory_limit_bytes")),
             legend,
         )
+        .open_ended()
         .limits(0.8, 0.95),
         Panel::table("Processes", "bytes", each("homeostat_leak_memory_bytes"), "memory")
             .column(each("homeostat_leak_memory_limit_bytes"), "limit", "bytes")
@@ -302,7 +313,7 @@ fn key_rotation() -> Vec<Panel> {
 fn recovery() -> Vec<Panel> {
     vec![
         Panel::stack("Decisions", "short", "sum by (what) (increase(homeostat_recovery_decisions_total[5m]))", "{{what}}")
-            .about("Entries of the decision record in five minutes; `homeostat recovery record` shows each with its reason."),
+            .about("Entries of the decision record in five minutes; `GET /api/v1/recovery/decisions` shows each with its reason."),
         Panel::stack("Incidents, by how far their cure has come", "short", "max by (stage) (homeostat_recovery_incidents)", "{{stage}}"),
         Panel::stack("Cures", "short", "sum by (outcome) (increase(homeostat_recovery_outcomes_total[1h]))", "{{outcome}}")
             .about("What became of them in the last hour: verified means that the effect was measured."),

@@ -6,8 +6,8 @@ use super::{begun, open_findings};
 pub(super) fn overview() -> Vec<Panel> {
     vec![
         Panel::number("At work", "short", "sum(homeostat_active)", "processes")
-            .about("Processes that carry the actors: exactly one.")
-            .limits(1.0, 0.5),
+            .about("Processes that carry the actors: exactly one, and red otherwise.")
+            .exactly(1.0),
         Panel::number("Findings open", "short", "sum(homeostat_actor_open_findings)", "open").limits(1.0, 20.0),
         Panel::number("Silenced", "short", "max(homeostat_findings_silenced)", "open, but nobody is told"),
         Panel::number("Events a second", "ops", "sum(rate(homeostat_events_total[$__rate_interval]))", "events/s"),
@@ -58,7 +58,8 @@ pub(super) fn applications() -> Vec<Panel> {
         Panel::lines(
             "Errors",
             "percentunit",
-            "sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name=~\"$service\", http_response_status_code=~\"5..\"}[5m])) \
+            "(sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name=~\"$service\", http_response_status_code=~\"5..\"}[5m])) \
+             or 0 * sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name=~\"$service\"}[5m]))) \
              / sum by (service_name) (rate(http_server_request_duration_seconds_count{service_name=~\"$service\"}[5m]))",
             "{{service_name}}",
         )
@@ -88,16 +89,18 @@ pub(super) fn applications() -> Vec<Panel> {
         Panel::lines(
             "Connection pools",
             "percentunit",
-            "sum by (service_name, db_client_connection_pool_name) (db_client_connection_count{service_name=~\"$service\", db_client_connection_state=\"used\"}) \
-             / sum by (service_name, db_client_connection_pool_name) (db_client_connection_max{service_name=~\"$service\"})",
-            "{{service_name}} {{db_client_connection_pool_name}}",
+            "sum by (service_name, instance, service_instance_id, db_client_connection_pool_name) \
+             (db_client_connection_count{service_name=~\"$service\", db_client_connection_state=\"used\"}) \
+             / sum by (service_name, instance, service_instance_id, db_client_connection_pool_name) (db_client_connection_max{service_name=~\"$service\"})",
+            "{{service_name}} {{service_instance_id}} {{instance}} {{db_client_connection_pool_name}}",
         )
-        .about("Share of connections in use.")
+        .about("Share of connections in use, of each process.")
         .limits(0.8, 0.95),
         Panel::lines(
             "Cache hits",
             "percentunit",
-            "sum by (service_name, cache) (rate(app_cache_requests_total{service_name=~\"$service\", result=\"hit\"}[10m])) \
+            "(sum by (service_name, cache) (rate(app_cache_requests_total{service_name=~\"$service\", result=\"hit\"}[10m])) \
+             or 0 * sum by (service_name, cache) (rate(app_cache_requests_total{service_name=~\"$service\"}[10m]))) \
              / sum by (service_name, cache) (rate(app_cache_requests_total{service_name=~\"$service\"}[10m]))",
             "{{service_name}} {{cache}}",
         )
@@ -127,7 +130,8 @@ pub(super) fn machine() -> Vec<Panel> {
         Panel::lines("Process: memory", "bytes", format!("process_resident_memory_bytes{own}"), "{{instance}}")
             .about("Without its nats-server, if it started one."),
         Panel::lines("Process: processor", "percentunit", format!("rate(process_cpu_seconds_total{own}[{rate}])"), "{{instance}}")
-            .about("1 is one core."),
+            .about("1 is one core.")
+            .open_ended(),
         Panel::lines("Process: open files", "percentunit", format!("process_open_fds{own} / process_max_fds{own}"), "{{instance}}")
             .limits(0.5, 0.8),
         Panel::lines("Process: up", "s", format!("time() - process_start_time_seconds{own}"), "{{instance}}"),
@@ -156,7 +160,7 @@ pub(super) fn machine() -> Vec<Panel> {
             format!("homeostat_disk_available_bytes{from} / homeostat_disk_size_bytes{from}"),
             "{{instance}}",
         )
-        .about("A full disk stops the log, and with it everything.")
+        .about("An embedded server keeps everything there: a full disk stops the log. With a bus of your own only keys are there.")
         .limits(0.2, 0.1),
         Panel::lines("Log: messages read", "ops", format!("rate(homeostat_log_messages_total{from}[{rate}])"), "{{instance}}"),
         Panel::lines("States saved", "bytes", format!("homeostat_actor_checkpoint_size_bytes{from}"), "{{actor}}"),
@@ -187,7 +191,7 @@ pub(super) fn machine() -> Vec<Panel> {
         Panel::lines(
             "Machine: disk free",
             "percentunit",
-            "node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} / node_filesystem_size_bytes{fstype!~\"tmpfs|ramfs\"}",
+            "node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs|squashfs|iso9660|overlay\"} / node_filesystem_size_bytes{fstype!~\"tmpfs|ramfs|squashfs|iso9660|overlay\"}",
             "{{instance}} {{mountpoint}}",
         )
         .limits(0.2, 0.1),
@@ -211,7 +215,8 @@ pub(super) fn containers() -> Vec<Panel> {
             format!("sum by (name) (rate(container_cpu_usage_seconds_total{{name!=\"\"}}[{rate}]))"),
             "{{name}}",
         )
-        .about("1 is one core."),
+        .about("1 is one core.")
+        .open_ended(),
         Panel::lines("Containers: memory", "bytes", "container_memory_working_set_bytes{name!=\"\"}", "{{name}}"),
     ]
 }

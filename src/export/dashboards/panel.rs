@@ -45,12 +45,16 @@ pub(super) struct Panel {
     queries: Vec<Query>,
     /// From here it is yellow, from there red; the other way round when the first is the larger.
     limits: Option<(f64, f64)>,
+    /// Everything but this is red.
+    exactly: Option<f64>,
     /// Columns of 24.
     pub(super) width: u32,
     /// Ends of the legends of lines that are dashed: the ends of intervals.
     dashed: &'static [&'static str],
-    /// By which column a table is sorted, largest first.
-    sorted: Option<&'static str>,
+    /// By which column a table is sorted, and whether the largest comes first.
+    sorted: Option<(&'static str, bool)>,
+    /// May a share be more than the whole?
+    open_ended: bool,
     /// Labels that a table does not show.
     hidden: &'static [&'static str],
     /// Where a click on a label leads: label, title, address.
@@ -74,6 +78,8 @@ impl Panel {
             width,
             dashed: &[],
             sorted: None,
+            open_ended: false,
+            exactly: None,
             hidden: &[],
             link: None,
         }
@@ -127,6 +133,12 @@ impl Panel {
         self
     }
 
+    /// For counts: everything but this is red.
+    pub(super) fn exactly(mut self, count: f64) -> Panel {
+        self.exactly = Some(count);
+        self
+    }
+
     pub(super) fn wide(mut self, columns: u32) -> Panel {
         self.width = columns;
         self
@@ -137,8 +149,21 @@ impl Panel {
         self
     }
 
+    /// A table whose largest values of this column come first.
     pub(super) fn sorted(mut self, heading: &'static str) -> Panel {
-        self.sorted = Some(heading);
+        self.sorted = Some((heading, true));
+        self
+    }
+
+    /// A table whose smallest values of this column come first.
+    pub(super) fn ascending(mut self, heading: &'static str) -> Panel {
+        self.sorted = Some((heading, false));
+        self
+    }
+
+    /// A share that may be more than the whole.
+    pub(super) fn open_ended(mut self) -> Panel {
+        self.open_ended = true;
         self
     }
 
@@ -203,7 +228,8 @@ impl Panel {
                 }),
             ),
             Look::Table => {
-                let sorted: Vec<Value> = self.sorted.iter().map(|heading| json!({ "displayName": heading, "desc": true })).collect();
+                let sorted: Vec<Value> =
+                    self.sorted.iter().map(|(heading, desc)| json!({ "displayName": heading, "desc": desc })).collect();
                 ("table", json!({ "showHeader": true, "cellHeight": "sm", "sortBy": sorted }))
             }
             Look::Traces => ("table", json!({ "showHeader": true, "cellHeight": "sm" })),
@@ -225,6 +251,13 @@ impl Panel {
     }
 
     fn steps(&self) -> Vec<Value> {
+        if let Some(count) = self.exactly {
+            return vec![
+                json!({ "color": "red", "value": null }),
+                json!({ "color": "green", "value": count }),
+                json!({ "color": "red", "value": count + 1.0 }),
+            ];
+        }
         match self.limits {
             // Grafana colours upwards: what is low is bad here.
             Some((yellow, red)) if yellow > red => vec![
@@ -248,8 +281,9 @@ impl Panel {
             .iter()
             .enumerate()
             .map(|(place, word)| {
-                // The last word is the worst, whatever number of them there is.
-                let colour = if place + 1 == words.len() && place > 0 { "red" } else { colours[place.min(colours.len() - 1)] };
+                // The last word is the worst, however few there are.
+                let worst = place + 1 == words.len() && place > 0 && words.len() < colours.len();
+                let colour = if worst { "red" } else { colours[place.min(colours.len() - 1)] };
                 (place.to_string(), json!({ "text": word, "color": colour, "index": place }))
             })
             .collect();
@@ -301,7 +335,9 @@ impl Panel {
         });
         if self.unit == "percentunit" && self.look != Look::Number {
             defaults["min"] = json!(0);
-            defaults["max"] = json!(1);
+            if !self.open_ended {
+                defaults["max"] = json!(1);
+            }
         }
         json!({
             "id": id,
