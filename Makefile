@@ -42,9 +42,9 @@ load: tools ## Artillery against a real gateway: a steady load, a spike of 1000 
 	cargo build --release --locked
 	scripts/load.py $(BIN)
 
-soak: tools ## an hour under load (MINUTES=60 RATE=2000): is memory flat?
+soak: tools ## under load for long (MINUTES=165 WARM_UP=105 RATE=1000): is memory flat once histories are full?
 	cargo build --release --locked
-	scripts/soak.py $(BIN) --minutes $(or $(MINUTES),60) --rate $(or $(RATE),2000)
+	scripts/soak.py $(BIN) --minutes $(or $(MINUTES),165) --warm-up $(or $(WARM_UP),105) --rate $(or $(RATE),1000)
 
 disasters: tools ## backup, restore, upgrade (OLD=an/older/homeostat) and what goes wrong, each done for real
 	scripts/install-test-tools
