@@ -161,7 +161,8 @@ fn bucket(name: &str, max_bytes: u64, replicas: u8) -> Wanted {
 }
 
 /// The stream behind a bucket.
-pub(crate) fn bucket_stream(bucket: &str) -> String {
+#[must_use]
+pub fn bucket_stream(bucket: &str) -> String {
     format!("KV_{bucket}")
 }
 

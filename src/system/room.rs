@@ -2,6 +2,7 @@
 
 use crate::metrics::Room;
 use homeostat_nats::Log;
+use homeostat_nats::streams::bucket_stream;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,12 +31,11 @@ pub(super) async fn watch(room: Room, data_dir: PathBuf, mut log: watch::Receive
 
 async fn streams(room: &Room, log: &Log) {
     let names = log.bus().names();
-    let bucket = |name: &str| format!("KV_{name}");
     let streams = [
         ("log", names.log.clone()),
         ("archive", names.archive.clone()),
-        ("state", bucket(&names.state)),
-        ("checkpoints", bucket(&names.checkpoints)),
+        ("state", bucket_stream(&names.state)),
+        ("checkpoints", bucket_stream(&names.checkpoints)),
         ("ledger", names.ledger.clone()),
     ];
     for (stream, name) in streams {
