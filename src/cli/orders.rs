@@ -85,3 +85,18 @@ pub(crate) async fn ask_of(config: &Config, path: &str) -> Result<Value, CliErro
     }
     Ok(answer)
 }
+
+/// A text in an answer of the gateway; empty when it is not there.
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A list in an answer of the gateway; empty when it is not there.
+pub(super) fn items<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A count in an answer of the gateway; 0 when it is not there.
+pub(super) fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}

@@ -4,6 +4,7 @@
 
 use super::args::{Named, RecoveryArgs, RecoveryCommand};
 use super::healthcheck::percent;
+use super::orders::{items, number, text};
 use super::out::{Tone, count, plain};
 use super::tail::readable::local;
 use super::{CliError, Context, Finish, Out, orders};
@@ -103,18 +104,6 @@ fn decided(out: &mut Out, entry: &Value) -> Result<(), CliError> {
     let of = [text(entry, "action"), text(entry, "target"), text(entry, "service")].join(" ");
     let time = out.paint(Tone::Faint, &local(number(entry, "at_ms")));
     out.line(format!("{time} {} {}  {}", out.paint(Tone::Strong, &what), plain(of.trim()), plain(text(entry, "why"))))
-}
-
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn items<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn number(value: &Value, key: &str) -> u64 {
-    value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// What is open, then what was decided of late.

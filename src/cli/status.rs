@@ -2,6 +2,7 @@
 
 use super::args::AlertsArgs;
 use super::healthcheck::{gateway, percent};
+use super::orders::{items, number};
 use super::out::{Tone, count, plain};
 use super::tail::readable;
 use super::{CliError, Context, Finish, Out, orders};
@@ -64,19 +65,11 @@ fn alert(out: &mut Out, entry: &Value) -> Result<(), CliError> {
         let reason = text("acknowledged_reason").map_or_else(String::new, |reason| format!(": {reason}"));
         out.line(out.paint(Tone::Faint, &format!("    {by} looks after it{reason}")))?;
     }
-    let silences: Vec<String> = list(entry, "silenced_by").iter().filter_map(Value::as_str).map(plain).collect();
+    let silences: Vec<String> = items(entry, "silenced_by").iter().filter_map(Value::as_str).map(plain).collect();
     if !silences.is_empty() {
         out.line(out.paint(Tone::Faint, &format!("    silenced by {}", silences.join(", "))))?;
     }
     Ok(())
-}
-
-fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn number(value: &Value, key: &str) -> u64 {
-    value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// The process, its parts that are not well, and what is open.
@@ -91,7 +84,7 @@ fn tell(out: &mut Out, answer: &Value, place: &str) -> Result<(), CliError> {
     };
     let word = out.paint(tone, word);
     out.line(format!("{word}  homeostat {} at {}", plain(answer["version"].as_str().unwrap_or_default()), plain(place)))?;
-    for check in list(ready, "checks").iter().filter(|check| check["level"] != "pass") {
+    for check in items(ready, "checks").iter().filter(|check| check["level"] != "pass") {
         let tone = if check["level"] == "fail" { Tone::Bad } else { Tone::Warning };
         let detail = check["detail"].as_str().map_or_else(String::new, |detail| format!(": {}", plain(detail)));
         out.line(format!("  {}{detail}", out.paint(tone, &plain(check["name"].as_str().unwrap_or_default()))))?;
