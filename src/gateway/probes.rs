@@ -86,10 +86,17 @@ pub(super) async fn metrics(gate: web::Data<Gate>) -> HttpResponse {
 pub(super) async fn per_object(gate: web::Data<Gate>) -> HttpResponse {
     let slots = &gate.state.slots;
     let objects = Objects::new(gate.config.metrics_objects_max);
-    let (status, health, query, breaker, drift) =
-        futures::join!(slots.status.view(), slots.health.view(), slots.query.view(), slots.breaker.view(), slots.drift.view());
-    let (forecast, leak, keys, recovery) =
-        futures::join!(slots.forecast.view(), slots.leak.view(), slots.key_rotation.view(), slots.recovery.view());
+    let (status, health, query, breaker, drift, forecast, leak, keys, recovery) = futures::join!(
+        slots.status.view(),
+        slots.health.view(),
+        slots.query.view(),
+        slots.breaker.view(),
+        slots.drift.view(),
+        slots.forecast.view(),
+        slots.leak.view(),
+        slots.key_rotation.view(),
+        slots.recovery.view()
+    );
     status.iter().for_each(|view| objects.status(view));
     health.iter().for_each(|view| objects.health(view));
     query.iter().for_each(|view| objects.query(view));

@@ -124,8 +124,7 @@ impl Objects {
     pub fn status(&self, view: &StatusView) {
         for alert in self.some("alerts", view.open.iter()) {
             let trace = alert.trace.as_deref().unwrap_or_default();
-            let severity = alert.severity.to_string();
-            let labels = [&alert.incident, &alert.id, &alert.rule, &*severity, &alert.service, &*short(&alert.summary), trace];
+            let labels = [&alert.incident, &alert.id, &alert.rule, alert.severity.name(), &alert.service, &*short(&alert.summary), trace];
             self.put(Id::AlertStarted, labels.map(|label: &str| label), seconds(alert.since_ms));
         }
         for (service, open) in self.some("services_with_alerts", view.open_by_service.iter()) {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The process, and its traffic with the bus.
+#[derive(Debug, Default)]
 pub struct Process {
     cpu: Counter<f64, AtomicU64>,
     resident: Gauge,
@@ -25,19 +26,7 @@ pub struct Process {
 
 impl Process {
     pub(super) fn register(r: &mut Registrar) -> Process {
-        let process = Process {
-            cpu: Counter::default(),
-            resident: Gauge::default(),
-            virtual_memory: Gauge::default(),
-            files: Gauge::default(),
-            files_max: Gauge::default(),
-            started: Gauge::default(),
-            received: Counter::default(),
-            received_bytes: Counter::default(),
-            sent: Counter::default(),
-            sent_bytes: Counter::default(),
-            connects: Counter::default(),
-        };
+        let process = Process::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64());
         process.started.set(now);
         r.add("process_cpu", Some(Unit::Seconds), &[], "Processor time that this process has used", process.cpu.clone());

@@ -3,19 +3,8 @@
 use super::{ActorLabel, FindingLabels, Metrics};
 use crate::roster::Condition;
 use homeostat_actors::status::StatusView;
-use homeostat_schemas::{Rule, Severity, rule::CATALOGUE};
+use homeostat_schemas::{Severity, rule::CATALOGUE};
 use std::collections::BTreeMap;
-
-impl FindingLabels {
-    const fn of(rule: &Rule, severity: Severity) -> FindingLabels {
-        let severity = match severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        };
-        FindingLabels { rule: rule.name, severity }
-    }
-}
 
 impl Metrics {
     /// Shows what is open, of every rule with every severity, and what people say about it.
@@ -27,7 +16,7 @@ impl Metrics {
         }
         for rule in CATALOGUE {
             for severity in Severity::ALL {
-                let labels = FindingLabels::of(rule, severity);
+                let labels = FindingLabels { rule: rule.name, severity: severity.name() };
                 self.findings.get_or_create(&labels).set(open.get(&(rule.name, severity)).copied().unwrap_or_default());
             }
         }

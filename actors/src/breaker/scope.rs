@@ -42,7 +42,8 @@ struct Replica {
     heard_ms: UnixMs,
     ok: u64,
     failed: u64,
-    /// How much of the sum came from it: its failures, less what successes took back. The sum is that of all weights.
+    /// How much of the sum came from it: its failures, less what successes took back. The sum is that of all weights, until a
+    /// replica is forgotten.
     weight: f64,
 }
 

@@ -19,7 +19,7 @@ const BY_MAX: usize = 100;
 const ARGS_MAX: usize = 8_000;
 
 fn severity(word: &str) -> Option<Severity> {
-    Severity::ALL.into_iter().find(|severity| severity.to_string() == word)
+    Severity::ALL.into_iter().find(|severity| severity.name() == word)
 }
 
 impl Policy {
