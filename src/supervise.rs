@@ -8,6 +8,8 @@
 //!   chain head says what is out; everything since the checkpoint is decided again, the same, and what is out is left out.
 //! - K-2 A message on which a mind fails twice is set aside with its reason, and the log moves on.
 //! - K-3 Restarts back off; too many in a while end the process with a clear last word.
+//! - K-4 A message that may be what ends the process is taken while no other mind works, so that none is set aside for the
+//!   death that another one's message brings ([`crate::suspect`]).
 
 mod beginning;
 mod run;
@@ -19,6 +21,7 @@ use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
 use crate::shell::{Look, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
 use crate::signing::Signing;
+use crate::suspect::{Accused, DEATHS};
 use crate::system::told;
 use crate::telemetry::Spans;
 use actix::{Actor as _, System};
@@ -29,6 +32,7 @@ use homeostat_nats::{BusError, CheckpointError, Checkpoints, Fence, Log, Message
 use homeostat_schemas::batch::DecodeError;
 use homeostat_schemas::{Position, Rejected, Root};
 use run::Run;
+pub use standing::Floor;
 pub(crate) use standing::alone;
 use standing::{Standing, arbiter, jittered, mark_of};
 use std::collections::{BTreeMap, VecDeque};
@@ -59,6 +63,8 @@ pub struct Common {
     pub system: System,
     /// Where the notes of messages at work lie.
     pub suspects: PathBuf,
+    /// Who works on a batch.
+    pub floor: Floor,
     /// Traces.
     pub spans: Spans,
     /// The key that signs alerts and commands.
@@ -114,6 +120,8 @@ pub struct Keeper<C: Core> {
     slot: Slot<C>,
     /// Messages to be set aside when they come, and why.
     poison: BTreeMap<Position, String>,
+    /// A message to be taken while no other mind works.
+    suspected: Option<Position>,
     panicked_at: Option<Position>,
     falls: VecDeque<Instant>,
 }
@@ -122,7 +130,7 @@ impl<C: Core> Keeper<C> {
     /// A keeper of an actor.
     #[must_use]
     pub fn new(common: Common, slot: Slot<C>) -> Self {
-        Keeper { common, slot, poison: BTreeMap::new(), panicked_at: None, falls: VecDeque::new() }
+        Keeper { common, slot, poison: BTreeMap::new(), suspected: None, panicked_at: None, falls: VecDeque::new() }
     }
 
     fn label() -> ActorLabel {
@@ -207,8 +215,18 @@ impl<C: Core> Keeper<C> {
     async fn carry(&mut self) -> Result<End, Trouble> {
         let Beginning { outbox, checkpoints, candidates } = self.common.begin(C::NAME).await?;
         let driver = self.wake(&checkpoints, &candidates).await?;
-        let (suspect, poison) = self.common.suspect(C::NAME);
-        self.poison.extend(poison);
+        let (suspect, accused) = self.common.suspect(C::NAME);
+        match accused {
+            Some(Accused::Guilty(at)) => {
+                self.poison
+                    .insert(at, format!("the process ended {DEATHS} times while {} worked on it, the last time on nothing else", C::NAME));
+            }
+            Some(Accused::Suspected(at)) => {
+                tracing::warn!(actor = C::NAME, position = at, "the process has ended on this message before; it is taken alone");
+                self.suspected = Some(at);
+            }
+            None => {}
+        }
         let position = driver.position();
         let arbiter = arbiter(&self.common.system).await.map_err(Trouble::Died)?;
         let shell = Shell::new(driver, suspect, self.common.spans.clone());
@@ -275,6 +293,9 @@ impl<C: Core> Keeper<C> {
             let began = Instant::now();
             let mut portions = vec![portion];
             portions.extend(run.follower.waiting(TOGETHER));
+            let end = portions.last().map_or(0, |portion| portion.chunk.end().position);
+            let alone = self.suspected.take_if(|at| *at <= end).is_some();
+            let _working = self.common.floor.work(alone).await;
             let trace = self.take(run, portions).await?;
             self.common.metrics.cycle_seconds.get_or_create(&Self::label()).observe(began.elapsed().as_secs_f64(), trace, None);
             let caught_up = run.follower.caught_up() && run.follower.progress().position(run.position) >= self.common.feed.dispatched();

@@ -2,8 +2,11 @@
 //!
 //! A message that panics is caught; one that overflows the stack or eats all memory takes the process with it, and nobody is
 //! left to say which it was. So every shell notes the position of the message in a file mapped into memory before the mind
-//! sees it, and clears it afterwards: a store to memory, which the kernel keeps whatever becomes of the process. A message that
-//! was being worked on at three deaths in a row is set aside.
+//! sees it, and clears it afterwards: a store to memory, which the kernel keeps whatever becomes of the process.
+//!
+//! To have been at work at a death proves nothing: after a start all minds meet the same messages at the same time, so one that
+//! takes long is found at work again and again when it is another mind's message that kills. So what was at work at two deaths
+//! in a row is suspected, and taken while no other mind works; only if the process dies then, too, is it set aside.
 
 use homeostat_schemas::Position;
 use memmap2::MmapMut;
@@ -12,9 +15,17 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-/// At how many deaths a message must have been at work to be set aside. More than one, because a process can be killed from
-/// outside at any moment.
+/// At how many deaths in a row a message must have been at work to be set aside; the last of them while no other mind worked.
 pub const DEATHS: u64 = 3;
+
+/// What the deaths so far say of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accused {
+    /// It may be what kills: it is to be taken while no other mind works.
+    Suspected(Position),
+    /// It is what kills: it is to be set aside.
+    Guilty(Position),
+}
 
 /// Bytes: position at work, position of the last death, deaths there.
 const LENGTH: usize = 24;
@@ -27,12 +38,12 @@ pub struct Suspect {
 impl Suspect {
     /// Opens the note of an actor and takes the death that it may tell of into account.
     ///
-    /// Returns the position to set aside, if a message has been at work at [`DEATHS`] deaths in a row.
+    /// Says which message is accused: suspected from the last death but one before [`DEATHS`] on, guilty at [`DEATHS`] in a row.
     ///
     /// # Errors
     /// What the file system says.
     #[allow(unsafe_code)]
-    pub fn open(dir: &Path, actor: &str) -> io::Result<(Suspect, Option<Position>)> {
+    pub fn open(dir: &Path, actor: &str) -> io::Result<(Suspect, Option<Accused>)> {
         std::fs::create_dir_all(dir)?;
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(actor))?;
         if file.metadata()?.len() < LENGTH as u64 {
@@ -52,7 +63,12 @@ impl Suspect {
         suspect.set(0, 0);
         suspect.set(1, at_work);
         suspect.set(2, deaths);
-        Ok((suspect, (deaths >= DEATHS).then_some(at_work)))
+        let accused = match deaths {
+            DEATHS.. => Some(Accused::Guilty(at_work)),
+            deaths if deaths + 1 == DEATHS => Some(Accused::Suspected(at_work)),
+            _ => None,
+        };
+        Ok((suspect, accused))
     }
 
     /// A message is being worked on.
@@ -83,27 +99,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_set_aside_at_the_third_death_in_a_row() {
+    fn a_message_is_suspected_at_the_second_death_in_a_row_and_guilty_at_the_third() {
         let dir = tempfile::tempdir().unwrap();
         let die_at = |position| {
-            let (mut suspect, aside) = Suspect::open(dir.path(), "query").unwrap();
+            let (mut suspect, accused) = Suspect::open(dir.path(), "query").unwrap();
             suspect.enter(position);
-            aside
+            accused
         };
         assert_eq!(die_at(7), None);
         assert_eq!(die_at(7), None);
-        assert_eq!(die_at(9), None);
+        assert_eq!(die_at(9), Some(Accused::Suspected(7)));
         assert_eq!(die_at(9), None, "the row at 7 was broken");
-        assert_eq!(die_at(9), None);
-        assert_eq!(die_at(9), Some(9));
+        assert_eq!(die_at(9), Some(Accused::Suspected(9)));
+        assert_eq!(die_at(9), Some(Accused::Guilty(9)));
     }
 
     #[test]
     fn a_death_between_messages_accuses_nobody() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..5 {
-            let (mut suspect, aside) = Suspect::open(dir.path(), "query").unwrap();
-            assert_eq!(aside, None);
+            let (mut suspect, accused) = Suspect::open(dir.path(), "query").unwrap();
+            assert_eq!(accused, None);
             suspect.enter(7);
             suspect.leave();
         }

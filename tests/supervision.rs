@@ -11,7 +11,7 @@ use homeostat::metrics::Metrics;
 use homeostat::roster::{ActorSettings, Slot};
 use homeostat::shell::ShellConfig;
 use homeostat::signing::{Signing, SigningConfig};
-use homeostat::supervise::{Common, End, Keeper};
+use homeostat::supervise::{Common, End, Floor, Keeper};
 use homeostat::telemetry::Spans;
 use homeostat_actors::core::{Core, Cx, Input, Interest};
 use homeostat_actors::incidents::{Finding, Incidents};
@@ -78,11 +78,18 @@ struct Rig {
     feed: Feed,
     slot: Slot<Fragile>,
     stop: watch::Sender<bool>,
+    floor: Floor,
     keeper: tokio::task::JoinHandle<End>,
     dir: tempfile::TempDir,
 }
 
 async fn rig(config: ShellConfig) -> Rig {
+    rig_after(config, &[]).await
+}
+
+/// A rig that finds a note of the messages at work at earlier deaths, as `suspect.rs` writes it: at work now, at work at the last
+/// death, deaths there.
+async fn rig_after(config: ShellConfig, note: &[u64]) -> Rig {
     let server = Server::start().await;
     let log = server.log().await;
     let root = Root::default();
@@ -91,6 +98,10 @@ async fn rig(config: ShellConfig) -> Rig {
     let (stop, stopped) = watch::channel(false);
     let system = homeostat::system::actix_system().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
+    if !note.is_empty() {
+        std::fs::write(dir.path().join("fragile"), note.iter().flat_map(|field| field.to_le_bytes()).collect::<Vec<_>>()).unwrap();
+    }
+    let floor = Floor::default();
     let metrics = Arc::new(Metrics::default());
     let common = Common {
         log: log.clone(),
@@ -101,6 +112,7 @@ async fn rig(config: ShellConfig) -> Rig {
         settings: ActorSettings::default(),
         system,
         suspects: dir.path().to_owned(),
+        floor: floor.clone(),
         spans: Spans::default(),
         signing: Signing::open(&SigningConfig::default(), dir.path()).unwrap(),
         stop: stopped.clone(),
@@ -110,7 +122,7 @@ async fn rig(config: ShellConfig) -> Rig {
     tokio::spawn(async move { reader.run(metrics, stopped).await });
     let slot = Slot::default();
     let keeper = tokio::spawn(Keeper::new(common, slot.clone()).run());
-    Rig { server, log, feed, slot, stop, keeper, dir }
+    Rig { server, log, feed, slot, stop, floor, keeper, dir }
 }
 
 impl Rig {
@@ -200,5 +212,41 @@ async fn a_mind_that_falls_too_often_ends_with_a_clear_last_word() {
     let end = tokio::time::timeout(Duration::from_secs(20), rig.keeper).await.expect("it gives up").unwrap();
     let End::GaveUp(reason) = end else { panic!("{end:?}") };
     assert!(reason.starts_with("fragile fell 4 times within 60 s"), "{reason}");
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_may_have_ended_the_process_is_taken_alone_and_acquitted() {
+    // Two deaths at the first message.
+    let rig = rig_after(ShellConfig::default(), &[1, 1, 1]).await;
+    let other = rig.floor.work(false).await;
+    assert_eq!(rig.query("a").await, 1, "the note speaks of the first message");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(rig.slot.view().await, Some(0), "it waits while another mind works");
+    drop(other);
+    rig.query("b").await;
+    let (said, dead) = rig.bus(2).await;
+    assert_eq!((said, dead), (vec!["number 1".to_owned(), "number 2".to_owned()], Vec::new()));
+    let other = rig.floor.work(false).await;
+    rig.query("c").await;
+    assert_eq!(rig.bus(3).await.0.len(), 3, "afterwards it works beside others again");
+    drop(other);
+    rig.stop.send_replace(true);
+    assert_eq!(rig.keeper.await.unwrap(), End::Stopped);
+    rig.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_ends_the_process_while_it_is_alone_is_set_aside() {
+    let rig = rig_after(ShellConfig::default(), &[1, 1, 2]).await;
+    rig.query("a").await;
+    rig.query("b").await;
+    let (said, dead) = rig.bus(1).await;
+    assert_eq!(said, ["number 1"]);
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].0, "1");
+    assert!(dead[0].1.contains("the process ended 3 times while fragile worked on it"), "{}", dead[0].1);
+    rig.stop.send_replace(true);
+    assert_eq!(rig.keeper.await.unwrap(), End::Stopped);
     rig.server.stop().await;
 }

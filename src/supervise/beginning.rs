@@ -3,7 +3,7 @@
 use super::standing::mark_of;
 use super::{Common, Trouble};
 use crate::shell::MARK_BYTES;
-use crate::suspect::{DEATHS, Suspect};
+use crate::suspect::{Accused, Suspect};
 use homeostat_nats::{BusError, CheckpointError, Checkpoints, Log, Outbox, OutboxOptions};
 use homeostat_schemas::Position;
 
@@ -25,13 +25,10 @@ impl Common {
         Ok(Beginning { outbox, checkpoints, candidates })
     }
 
-    /// The note of the message at work, and the message that the process has ended on too often, with the reason to set it aside.
-    pub(super) fn suspect(&self, actor: &'static str) -> (Option<Suspect>, Option<(Position, String)>) {
+    /// The note of the message at work, and the message that the process has ended on.
+    pub(super) fn suspect(&self, actor: &'static str) -> (Option<Suspect>, Option<Accused>) {
         match Suspect::open(&self.suspects, actor) {
-            Ok((suspect, aside)) => {
-                let poison = aside.map(|position| (position, format!("the process ended {DEATHS} times while {actor} worked on it")));
-                (Some(suspect), poison)
-            }
+            Ok((suspect, accused)) => (Some(suspect), accused),
             Err(error) => {
                 tracing::warn!(actor, %error, "no note of the message at work can be kept");
                 (None, None)

@@ -1,4 +1,5 @@
-//! What a keeper stands on: a shell on a thread of its own, and how it is told that the log is still the same.
+//! What a keeper stands on: a shell on a thread of its own, the floor it shares with the others, and how it is told that the log
+//! is still the same.
 
 use crate::roster::Slot;
 use crate::shell::{Shell, Stop};
@@ -6,8 +7,9 @@ use actix::{Addr, Arbiter, ArbiterHandle, System};
 use homeostat_actors::core::Core;
 use homeostat_nats::{BusError, Log};
 use homeostat_schemas::Position;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// How long making a thread may take.
@@ -29,6 +31,28 @@ impl<C: Core> Drop for Standing<C> {
         });
         self.addr.do_send(Stop);
         self.arbiter.stop();
+    }
+}
+
+/// Who works on a batch: any number of keepers, or one alone.
+#[derive(Debug, Clone)]
+pub struct Floor(Arc<Semaphore>);
+
+impl Floor {
+    /// Far more places than there are actors.
+    const PLACES: u16 = 1024;
+
+    /// The right to work, until it is dropped: beside others, or `alone`. Whoever asks first is served first, so that one who
+    /// wants to be alone waits for those at work, not for those who come after it.
+    pub async fn work(&self, alone: bool) -> Option<OwnedSemaphorePermit> {
+        let places = if alone { Floor::PLACES } else { 1 };
+        self.0.clone().acquire_many_owned(u32::from(places)).await.ok()
+    }
+}
+
+impl Default for Floor {
+    fn default() -> Self {
+        Floor(Arc::new(Semaphore::new(usize::from(Floor::PLACES))))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::keys;
 use crate::projector::Projector;
 use crate::roster::NAMES;
 use crate::settings::InForceError;
-use crate::supervise::{Common, End, alone};
+use crate::supervise::{Common, End, Floor, alone};
 use homeostat_nats::{BusError, Checkpoints, Fence, Head, Lease, LeaseState, Log, Ticker, TickerConfig};
 use homeostat_schemas::{Position, Root, Subject};
 use std::time::Duration;
@@ -48,6 +48,7 @@ pub(super) async fn active(shared: &Shared, log: &Log, lease: &Lease) -> Result<
         settings: shared.config.actors.clone(),
         system: shared.system.clone(),
         suspects: shared.config.data_dir.join("at-work"),
+        floor: Floor::default(),
         spans: shared.spans.clone(),
         signing: shared.signing.clone(),
         stop: stop.clone(),
