@@ -16,9 +16,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 
-/// How long a view may take before it counts as not to be had.
-const VIEW_DEADLINE: Duration = Duration::from_secs(2);
+/// How long an answer may take before it counts as not to be had.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// The pause between two looks at how far an actor is that says nothing.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Everything that is done once for each actor is made from the one list, so that no actor can be forgotten anywhere.
 macro_rules! roster {
@@ -193,42 +196,73 @@ pub struct Condition {
     pub open: usize,
 }
 
-type ViewFuture<V> = Pin<Box<dyn Future<Output = Option<V>> + Send>>;
-type Viewer<V> = Arc<dyn Fn() -> ViewFuture<V> + Send + Sync>;
+/// What somebody wants to know of an actor.
+pub type Question<C> = Box<dyn FnOnce(&Driver<C>) + Send>;
+type Asking = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Who puts a question to the shell that carries the actor.
+pub type Asker<C> = Arc<dyn Fn(Question<C>) -> Asking + Send + Sync>;
 
 /// Where one actor is found, whichever incarnation of it runs.
 pub struct Slot<C: Core> {
-    viewer: Arc<Mutex<Option<Viewer<C::View>>>>,
-    condition: Arc<Mutex<Condition>>,
+    asker: Arc<Mutex<Option<Asker<C>>>>,
+    condition: Arc<watch::Sender<Condition>>,
     progress: Arc<Mutex<Arc<Progress>>>,
 }
 
 impl<C: Core> Clone for Slot<C> {
     fn clone(&self) -> Self {
-        Slot { viewer: self.viewer.clone(), condition: self.condition.clone(), progress: self.progress.clone() }
+        Slot { asker: self.asker.clone(), condition: self.condition.clone(), progress: self.progress.clone() }
     }
 }
 
 impl<C: Core> Default for Slot<C> {
     fn default() -> Self {
-        Slot { viewer: Arc::default(), condition: Arc::default(), progress: Arc::default() }
+        Slot { asker: Arc::default(), condition: Arc::default(), progress: Arc::default() }
     }
 }
 
 impl<C: Core> Slot<C> {
     /// What the actor lets others see of itself; nothing while it is not running or too busy to say.
     pub async fn view(&self) -> Option<C::View> {
-        let viewer = self.viewer.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        tokio::time::timeout(VIEW_DEADLINE, viewer()).await.ok().flatten()
+        self.ask(Driver::view).await
+    }
+
+    /// The answer to one question, between two batches; nothing while it is not running or too busy to say.
+    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Driver<C>) -> T + Send + 'static) -> Option<T> {
+        let asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (answer, heard) = oneshot::channel();
+        // Who does not wait any more does not want it any more.
+        let question: Question<C> = Box::new(move |driver| drop(answer.send(question(driver))));
+        let answered = async {
+            asker(question).await;
+            heard.await.ok()
+        };
+        tokio::time::timeout(ANSWER_DEADLINE, answered).await.ok().flatten()
     }
 
     /// How it is doing. Its position is where it is in the log, whether what lies before that was for it or for others.
     #[must_use]
     pub fn condition(&self) -> Condition {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut condition = self.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut condition = self.condition.borrow().clone();
         condition.position = progress.position(condition.position);
-        condition.clone()
+        condition
+    }
+
+    /// Waits until it has taken everything up to `position`; false when it does not get there in time.
+    pub async fn reached(&self, position: Position, within: Duration) -> bool {
+        let mut changes = self.condition.subscribe();
+        let there = async {
+            loop {
+                let condition = self.condition();
+                if condition.running && condition.position >= position {
+                    return;
+                }
+                // What is not for it moves its position without a word.
+                let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+            }
+        };
+        tokio::time::timeout(within, there).await.is_ok()
     }
 
     /// Says how the actor follows the log from now on.
@@ -238,7 +272,7 @@ impl<C: Core> Slot<C> {
 
     /// Changes what is known of its condition.
     pub fn note(&self, change: impl FnOnce(&mut Condition)) {
-        change(&mut self.condition.lock().unwrap_or_else(PoisonError::into_inner));
+        self.condition.send_modify(change);
     }
 
     /// Nothing is known of where it is any more; how often it fell, and why, stays.
@@ -250,7 +284,7 @@ impl<C: Core> Slot<C> {
     }
 
     /// Says how to ask the shell that carries the actor now.
-    pub fn fill(&self, viewer: Option<Viewer<C::View>>) {
-        *self.viewer.lock().unwrap_or_else(PoisonError::into_inner) = viewer;
+    pub fn fill(&self, asker: Option<Asker<C>>) {
+        *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = asker;
     }
 }

@@ -4,6 +4,7 @@
 //! A panic of the mind is caught here. What it leaves behind is dropped with the shell, never used again.
 
 use crate::feed::Portion;
+use crate::roster::Question;
 use crate::suspect::Suspect;
 use crate::telemetry::Spans;
 use actix::{Actor, ActorContext, Context, Handler, Message};
@@ -195,24 +196,17 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "a panic without words".to_owned())
 }
 
-/// Show what can be seen of the mind.
-pub struct Look<C>(std::marker::PhantomData<C>);
+/// Answer a question.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Ask<C: Core>(pub Question<C>);
 
-impl<C> Default for Look<C> {
-    fn default() -> Self {
-        Look(std::marker::PhantomData)
-    }
-}
+impl<C: Core> Handler<Ask<C>> for Shell<C> {
+    type Result = ();
 
-impl<C: Core> Message for Look<C> {
-    type Result = Option<C::View>;
-}
-
-impl<C: Core> Handler<Look<C>> for Shell<C> {
-    type Result = Option<C::View>;
-
-    fn handle(&mut self, _: Look<C>, _: &mut Self::Context) -> Self::Result {
-        catch_unwind(AssertUnwindSafe(|| self.driver.view())).ok()
+    fn handle(&mut self, Ask(question): Ask<C>, _: &mut Self::Context) {
+        // Whoever asked learns of it by getting no answer.
+        let _ = catch_unwind(AssertUnwindSafe(|| question(&self.driver)));
     }
 }
 

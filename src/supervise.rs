@@ -19,7 +19,7 @@ use crate::feed::{Feed, FeedError, Portion};
 use crate::metrics::{ActorLabel, Metrics, TraceLabel};
 use crate::outputs;
 use crate::roster::{ActorSettings, Slot};
-use crate::shell::{Look, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
+use crate::shell::{Ask, MARK_BYTES, Save, Shell, ShellConfig, Step, Stepped};
 use crate::signing::Signing;
 use crate::suspect::{Accused, DEATHS};
 use crate::system::told;
@@ -242,9 +242,10 @@ impl<C: Core> Keeper<C> {
             saving: Duration::ZERO,
             heard: 0,
         };
-        self.slot.fill(Some(Arc::new(move || {
+        self.slot.fill(Some(Arc::new(move |question| {
             let addr = addr.clone();
-            Box::pin(async move { addr.send(Look::default()).await.ok().flatten() })
+            // Whoever asked learns of it by getting no answer.
+            Box::pin(async move { _ = addr.send(Ask(question)).await })
         })));
         self.slot.follow(run.follower.progress());
         self.slot.note(|condition| {

@@ -9,7 +9,7 @@ use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert, silenced};
 use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::system::told;
-use homeostat_actors::status::StatusView;
+use homeostat_actors::status::Said;
 use homeostat_nats::{Entry, Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::time::rfc3339;
 use homeostat_schemas::{Alert, Severity, State, UnixMs};
@@ -62,10 +62,10 @@ impl Sender {
         resend.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let alerts = tokio::select! {
-                _ = resend.tick() => match self.post.slots.status.view().await {
-                    Some(view) => {
-                        self.silence(&view).await;
-                        view.open
+                _ = resend.tick() => match self.post.slots.status.ask(|status| (status.core().said(status.now()), status.view().open)).await {
+                    Some((said, open)) => {
+                        self.silence(&said).await;
+                        open
                     }
                     None => continue,
                 },
@@ -85,17 +85,17 @@ impl Sender {
     async fn heard(&mut self, entries: &[Entry]) -> Vec<Alert> {
         let deliveries: Vec<_> = entries.iter().map(|entry| decode(&self.post.root, entry)).collect();
         if let Some(last) = deliveries.last()
-            && let Some(view) = silenced::view_at(&self.post, last.position).await
-            && self.silences.changed(self.post.root.as_str(), &view)
+            && let Some(said) = silenced::ask_at(&self.post, last.position, |status| status.core().said(status.now())).await
+            && self.silences.changed(self.post.root.as_str(), &said)
         {
-            self.silence(&view).await;
+            self.silence(&said).await;
         }
         deliveries.into_iter().filter_map(alert).collect()
     }
 
     /// Alerts are told though silences cannot be: one message too many is better than one that nobody heard.
-    async fn silence(&mut self, view: &StatusView) {
-        if let Err(error) = self.silences.reconcile(&self.post, &self.config.urls, view).await {
+    async fn silence(&mut self, said: &Said) {
+        if let Err(error) = self.silences.reconcile(&self.post, &self.config.urls, said).await {
             tracing::warn!(%error, "Alertmanager could not be told what is silenced; it is told again with the next resend");
         }
     }

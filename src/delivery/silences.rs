@@ -6,7 +6,7 @@
 //! process made them. What people made in Alertmanager itself is left alone.
 
 use super::Post;
-use homeostat_actors::status::StatusView;
+use homeostat_actors::status::Said;
 use homeostat_schemas::silence::{Matcher, Operator};
 use homeostat_schemas::time::{parse, rfc3339};
 use homeostat_schemas::{Alert, UnixMs};
@@ -53,8 +53,8 @@ pub(super) struct Silences {
 
 impl Silences {
     /// Has anything changed since Alertmanager was told?
-    pub(super) fn changed(&self, root: &str, view: &StatusView) -> bool {
-        let wanted = wanted(root, view);
+    pub(super) fn changed(&self, root: &str, said: &Said) -> bool {
+        let wanted = wanted(root, said);
         wanted.len() != self.told.len()
             || wanted.iter().any(|(mark, wanted)| {
                 self.told.get(mark).is_none_or(|(to, matchers)| {
@@ -66,9 +66,9 @@ impl Silences {
     }
 
     /// Makes, moves and ends silences at one member of the cluster, which tells the others.
-    pub(super) async fn reconcile(&mut self, post: &Post, urls: &[String], view: &StatusView) -> Result<(), Failure> {
+    pub(super) async fn reconcile(&mut self, post: &Post, urls: &[String], said: &Said) -> Result<(), Failure> {
         let root = post.root.as_str();
-        let wanted = wanted(root, view);
+        let wanted = wanted(root, said);
         let Some(base) = urls.first().map(|url| url.trim_end_matches('/')) else { return Ok(()) };
         // Nothing wanted and nothing ever made: most systems, most of the time. The first time it is looked all the same.
         let mut there = there(post, base, root).await?;
@@ -110,25 +110,24 @@ impl Silences {
 }
 
 /// Every silence that Alertmanager should have, by its mark.
-fn wanted(root: &str, view: &StatusView) -> BTreeMap<String, Wanted> {
-    let silences = view.silences.iter().filter_map(|silence| {
+fn wanted(root: &str, said: &Said) -> BTreeMap<String, Wanted> {
+    let silences = said.silences.iter().filter_map(|silence| {
         let (from_ms, to_ms) = (silence.from_ms?, silence.to_ms?);
         // A window's next opening is another one than the last.
         let mark = format!("[{root} silence {} {}]", silence.id, if silence.window.is_some() { from_ms } else { 0 });
         let (matchers, by, reason) = (silence.matchers.clone(), silence.by.clone(), silence.reason.clone());
         Some((mark, Wanted { matchers, from_ms, to_ms, slack_ms: 0, by, reason }))
     });
-    let acknowledged = view.open.iter().filter_map(|alert| {
-        let said = view.marks.get(&alert.incident)?.acknowledged.as_ref()?;
+    let acknowledged = said.acknowledged.iter().map(|(alert, acknowledgement)| {
         let wanted = Wanted {
             matchers: identity(alert),
-            from_ms: said.at_ms,
-            to_ms: view.at_ms.saturating_add(ACKNOWLEDGED_MS),
+            from_ms: acknowledgement.at_ms,
+            to_ms: said.at_ms.saturating_add(ACKNOWLEDGED_MS),
             slack_ms: ACKNOWLEDGED_MS / 2,
-            by: said.by.clone(),
-            reason: said.reason.clone(),
+            by: acknowledgement.by.clone(),
+            reason: acknowledgement.reason.clone(),
         };
-        Some((format!("[{root} acknowledged {}]", alert.incident), wanted))
+        (format!("[{root} acknowledged {}]", alert.incident), wanted)
     });
     silences.chain(acknowledged).collect()
 }

@@ -12,7 +12,8 @@ use crate::feed::decode;
 use crate::system::told;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use homeostat_actors::status::StatusView;
+use homeostat_actors::driver::Driver;
+use homeostat_actors::status::{Mark, StatusView};
 use homeostat_nats::{Reader, ReaderError, ReaderOptions};
 use homeostat_schemas::{Alert, Position, State};
 use reqwest::StatusCode;
@@ -84,7 +85,7 @@ impl Hook {
                 entries = reader.next() => entries,
                 _ = look.tick(), if !withheld.is_empty() || self.hook.config.remind_s > 0 => {
                     // Everything that was read is judged; what has ended meanwhile is told by the log.
-                    if let Some(view) = silenced::view_at(&self.post, told).await {
+                    if let Some(view) = silenced::ask_at(&self.post, told, Driver::view).await {
                         self.release(&view, &mut withheld, &mut seen).await?;
                         self.remind(&view, &withheld, &mut seen).await?;
                         *pause = PAUSE;
@@ -101,15 +102,16 @@ impl Hook {
                 Err(error) => return Err(error.into()),
             };
             let deliveries: Vec<_> = entries.iter().map(|entry| decode(&self.post.root, entry)).collect();
-            let view = match deliveries.last() {
-                Some(last) => silenced::view_at(&self.post, last.position).await,
-                None => None,
-            };
-            for delivery in deliveries {
-                told = delivery.position;
-                let Some(alert) = alert(delivery) else { continue };
+            let Some(last) = deliveries.last().map(|delivery| delivery.position) else { continue };
+            let alerts: Vec<_> = deliveries.into_iter().map(|delivery| (delivery.position, alert(delivery))).collect();
+            let incidents: Vec<_> = alerts.iter().filter_map(|(_, alert)| Some(alert.as_ref()?.incident.clone())).collect();
+            let marks = silenced::ask_at(&self.post, last, move |status| status.core().marks(&incidents, status.now())).await;
+            let marks = marks.unwrap_or_default();
+            for (position, alert) in alerts {
+                told = position;
+                let Some(alert) = alert else { continue };
                 let ended = if alert.severity >= self.hook.config.severity {
-                    self.judge(&alert, view.as_ref(), &mut withheld).await?
+                    self.judge(&alert, marks.get(&alert.incident), &mut withheld).await?
                 } else {
                     false
                 };
@@ -124,7 +126,7 @@ impl Hook {
     }
 
     /// Tells one alert, or withholds it. Whether the incident was withheld to its end.
-    async fn judge(&self, alert: &Alert, view: Option<&StatusView>, withheld: &mut Withheld) -> Result<bool, Failure> {
+    async fn judge(&self, alert: &Alert, mark: Option<&Mark>, withheld: &mut Withheld) -> Result<bool, Failure> {
         if alert.state == State::Resolved {
             // Who was told that it began is told that it ended, silenced or not.
             let told = withheld.told(&alert.incident).unwrap_or(true);
@@ -133,7 +135,6 @@ impl Hook {
             }
             return Ok(withheld.told(&alert.incident).is_some());
         }
-        let mark = view.and_then(|view| view.marks.get(&alert.incident));
         let silenced = mark.is_some_and(|mark| !mark.silenced_by.is_empty());
         if (silenced || self.hook.config.after_s > 0) && withheld.has_room(&alert.incident) {
             // The first message of an incident was told, unless it is one that was withheld.

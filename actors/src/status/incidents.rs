@@ -48,6 +48,17 @@ struct Known {
     acknowledged: Option<Acknowledgement>,
 }
 
+impl Known {
+    /// What people say about it, when these silences are in force.
+    fn mark(&self, active: &BTreeSet<&str>) -> Mark {
+        Mark {
+            silenced_by: self.silences.iter().filter(|id| active.contains(id.as_str())).cloned().collect(),
+            acknowledged: self.acknowledged.clone(),
+            first: (self.first != self.last.0.id).then(|| self.first.clone()),
+        }
+    }
+}
+
 /// Where an incident stands in the order of eviction: open ones last, then by when their last message was decided.
 type Place = (bool, UnixMs, String);
 
@@ -193,6 +204,16 @@ impl Findings {
         self.alerts.get(incident).map(|known| &known.last.0)
     }
 
+    /// What people say about an incident, if it is open.
+    pub(super) fn mark(&self, incident: &str, active: &BTreeSet<&str>) -> Option<Mark> {
+        self.alerts.get(incident).filter(|known| known.last.0.state == State::Firing).map(|known| known.mark(active))
+    }
+
+    /// The open incidents that somebody looks after.
+    pub(super) fn acknowledged(&self) -> impl Iterator<Item = (&Alert, &Acknowledgement)> {
+        self.alerts.values().filter_map(|known| Some((&known.last.0, known.acknowledged.as_ref()?)))
+    }
+
     pub(super) fn counts(&self) -> &BTreeMap<String, Count> {
         &self.rules
     }
@@ -200,16 +221,12 @@ impl Findings {
     /// Open incidents, and the newest resolved ones.
     pub(super) fn show(&self, view: &mut StatusView, recent_max: usize) {
         let active = view.silences.iter().filter(|silence| silence.state == SilenceState::Active);
-        let active: BTreeSet<String> = active.map(|silence| silence.id.clone()).collect();
+        let active: BTreeSet<&str> = active.map(|silence| silence.id.as_str()).collect();
         for (open, _, incident) in self.order.iter().rev() {
             let Some(known) = self.alerts.get(incident) else { continue };
             let alert = &known.last.0;
             if *open {
-                let mark = Mark {
-                    silenced_by: known.silences.intersection(&active).cloned().collect(),
-                    acknowledged: known.acknowledged.clone(),
-                    first: (known.first != alert.id).then(|| known.first.clone()),
-                };
+                let mark = known.mark(&active);
                 if mark != Mark::default() {
                     view.marks.insert(incident.clone(), mark);
                 }

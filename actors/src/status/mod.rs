@@ -115,6 +115,17 @@ pub struct Mark {
     pub first: Option<String>,
 }
 
+/// What people said about alerts, for whoever is to tell others of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// As of this log time.
+    pub at_ms: UnixMs,
+    /// Silences; how many incidents each covers is left at 0.
+    pub silences: Vec<SilenceView>,
+    /// Open incidents that somebody looks after.
+    pub acknowledged: Vec<(Alert, Acknowledgement)>,
+}
+
 /// What had to make room, and what belonged to nothing known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dropped {
@@ -197,6 +208,20 @@ impl Core for StatusCore {
 }
 
 impl StatusCore {
+    /// What people say about these incidents at a log time, by incident; those that are not open are not there.
+    #[must_use]
+    pub fn marks(&self, incidents: &[String], now: UnixMs) -> BTreeMap<String, Mark> {
+        let active = self.silences.active(now);
+        incidents.iter().filter_map(|incident| Some((incident.clone(), self.findings.mark(incident, &active)?))).collect()
+    }
+
+    /// What people said about alerts, as of a log time.
+    #[must_use]
+    pub fn said(&self, now: UnixMs) -> Said {
+        let acknowledged = self.findings.acknowledged().map(|(alert, said)| (alert.clone(), said.clone())).collect();
+        Said { at_ms: now, silences: self.silences.view(now, &BTreeMap::new()), acknowledged }
+    }
+
     /// People's word on alerts. What cannot be followed is kept with its reason.
     fn order(&mut self, order: &Order, cx: &Cx<'_, StatusConfig>) {
         let by = silences::said(&order.by);

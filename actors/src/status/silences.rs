@@ -9,7 +9,7 @@ use homeostat_schemas::{Alert, Ms, UnixMs};
 use regex_lite::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long a silence that is over is still shown, as Alertmanager does it.
 const KEPT_MS: Ms = 5 * homeostat_schemas::time::DAY;
@@ -321,6 +321,12 @@ impl Silences {
         let mut all: Vec<SilenceView> = self.silences.iter().map(|(id, silence)| silence.view(id, now, covers(id))).collect();
         all.sort_by_key(|view| (view.state != SilenceState::Active, view.from_ms.is_none(), view.from_ms, view.id.clone()));
         all
+    }
+
+    /// Those in force.
+    pub(super) fn active(&self, now: UnixMs) -> BTreeSet<&str> {
+        let active = self.silences.iter().filter(|(_, silence)| silence.state(now) == SilenceState::Active);
+        active.map(|(id, _)| id.as_str()).collect()
     }
 
     pub(super) fn refused(&self) -> Vec<Refusal> {

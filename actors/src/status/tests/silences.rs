@@ -4,6 +4,7 @@ use super::*;
 use homeostat_schemas::event::Order;
 use homeostat_schemas::silence::{ACKNOWLEDGE, CREATE, EXPIRE, UNACKNOWLEDGE};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 fn order(second: f64, action: &str, target: &str, args: Value) -> (UnixMs, Content) {
     let order = Order {
@@ -222,4 +223,33 @@ fn silences_survive_a_restart_anywhere() {
     let (whole, broken) = (shown(false), shown(true));
     assert!(whole.iter().any(|view| view.marks.values().any(|mark| !mark.silenced_by.is_empty())));
     assert!(whole == broken);
+}
+
+#[test]
+fn who_asks_about_a_few_incidents_hears_what_all_see() {
+    let mut rig = with(StatusConfig { incidents_max: 4, silences_max: 3, ..StatusConfig::default() });
+    let (mut silenced, mut acknowledged) = (0, 0);
+    for step in words() {
+        rig.feed([step]);
+        let (status, now) = (rig.driver().core(), rig.driver().now());
+        let view = rig.driver().view();
+        let all: Vec<String> = (0..7).map(|n| format!("i{n}")).collect();
+        let marks = status.marks(&all, now);
+        let open: BTreeSet<&String> = view.open.iter().map(|alert| &alert.incident).collect();
+        assert_eq!(marks.keys().collect::<BTreeSet<_>>(), open);
+        for (incident, mark) in marks {
+            assert_eq!(mark, view.marks.get(&incident).cloned().unwrap_or_default());
+            silenced += usize::from(!mark.silenced_by.is_empty());
+        }
+        let said = status.said(now);
+        assert_eq!(said.at_ms, view.at_ms);
+        let spans = |silences: &[SilenceView]| silences.iter().map(|one| (one.id.clone(), one.from_ms, one.to_ms)).collect::<Vec<_>>();
+        assert_eq!(spans(&said.silences), spans(&view.silences));
+        for (alert, by) in &said.acknowledged {
+            assert_eq!(view.marks[&alert.incident].acknowledged.as_ref(), Some(by));
+            acknowledged += 1;
+        }
+        assert_eq!(said.acknowledged.len(), view.acknowledged());
+    }
+    assert!(silenced > 0 && acknowledged > 0, "the story says too little");
 }
