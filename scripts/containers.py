@@ -10,8 +10,6 @@ out; passwords are those in docker/secrets, made where there are none.
 """
 
 import argparse
-import base64
-import json
 import os
 import pathlib
 import secrets
@@ -23,6 +21,8 @@ import time
 import urllib.error
 import urllib.request
 
+from gateway import check, get, incidents, slow_query
+
 HERE = pathlib.Path(__file__).resolve().parent.parent
 DOCKER = HERE / "docker"
 NAME = f"homeostat-trial-{os.getpid()}"
@@ -33,11 +33,6 @@ PORTS = {
     "compose.cluster.yaml": {"homeostat-2": 8080},
     "compose.observe.yaml": {"prometheus": 9090, "alertmanager": 9093, "grafana": 3000},
 }
-
-
-def check(holds, what):
-    if not holds:
-        sys.exit(f"NOT SO: {what}")
 
 
 def docker(*arguments, quiet=True):
@@ -61,21 +56,10 @@ def until(what, look):
     sys.exit(f"not within {DEADLINE} s: {what}")
 
 
-def get(url, user=None, password=None):
-    request = urllib.request.Request(url)
-    if user:
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
-
-
 def send(url, service):
     """One slow query; the status of the answer."""
-    event = [{"kind": "query", "service": service, "at_ms": int(time.time() * 1000), "took_us": 900_000, "statement": "select a from t"}]
-    request = urllib.request.Request(url + "/v1/events", json.dumps(event).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status
+        return slow_query(url, service)
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -83,12 +67,8 @@ def send(url, service):
 def slow(url, service):
     """Makes one alert, and waits until it is open and in history."""
     until(f"telemetry of {service} to be taken", lambda: send(url, service) == 200)
-    until(f"the alert about {service}", lambda: get(f"{url}/api/v1/alerts?service={service}"))
-    until(f"history about {service}", lambda: get(f"{url}/api/v1/alerts?all&service={service}"))
-
-
-def incidents(url):
-    return sorted((alert["service"], alert["incident"]) for alert in get(f"{url}/api/v1/alerts?all"))
+    until(f"the alert about {service}", lambda: incidents(url, f"?service={service}"))
+    until(f"history about {service}", lambda: incidents(url, f"?all&service={service}"))
 
 
 class Container:
@@ -178,7 +158,7 @@ def image(_home, tag, _without):
     with Container(tag) as one:
         url = one.healthy()
         slow(url, "first")
-        before = incidents(url)
+        before = incidents(url, "?all")
         user = docker("exec", NAME, "id", "-u")
         check(user == "10001", f"it runs as user 10001, not {user}")
         docker("exec", NAME, "homeostat", "doctor")
@@ -187,11 +167,11 @@ def image(_home, tag, _without):
         code = docker("inspect", "--format", "{{.State.ExitCode}}", NAME)
         check(code == "0", f"a clean stop, not {code}")
         docker("start", NAME)
-        check(incidents(one.healthy()) == before, "history is what it was")
+        check(incidents(one.healthy(), "?all") == before, "history is what it was")
         docker("kill", NAME)
         docker("start", NAME)
         url = one.healthy()
-        check(incidents(url) == before, "history is what it was after a kill")
+        check(incidents(url, "?all") == before, "history is what it was after a kill")
         slow(url, "second")
     size = int(docker("image", "inspect", "--format", "{{.Size}}", tag))
     return f"image of {size / 1e6:.0f} MB"
@@ -205,7 +185,7 @@ def compose(home, tag, _without):
         for service in ("nats", "postgres"):
             all.run("restart", service)
             slow(all.ready(), f"after-{service}")
-        before = incidents(all.ready())
+        before = incidents(all.ready(), "?all")
         all.run("stop")
         ended = all.run("ps", "--all", "--format", "{{.Service}} {{.ExitCode}}").splitlines()
         check("homeostat 0" in ended, f"a clean stop: {ended}")
@@ -222,7 +202,7 @@ def compose(home, tag, _without):
         for volume in volumes:
             tar(volume, "-xf", f"/backup/{volume}.tar")
         all.up()
-        check(incidents(all.ready()) == before, "history is what it was")
+        check(incidents(all.ready(), "?all") == before, "history is what it was")
         all.run("exec", "-T", "homeostat", "homeostat", "replay", "--stream", "--verify")
     return f"{len(before)} incidents kept"
 

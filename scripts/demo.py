@@ -14,15 +14,11 @@ import threading
 import time
 import urllib.request
 
+from gateway import post
+
 HERE = pathlib.Path(__file__).resolve().parent.parent
 RUNS = HERE / "tests" / "data" / "otlp"
 WANTED = ["query.slow", "query.n_plus_one", "health.error_rate", "health.silent"]
-
-
-def post(url, body, content_type):
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": content_type})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return answer.status
 
 
 def main():
@@ -40,7 +36,7 @@ def main():
             stderr=log,
         )
         try:
-            here = wait_until_ready(up, data)
+            here = wait_until_ready(up, data, log.name)
             print(f"ready after {time.monotonic() - began:.1f} s: gateway {here['gateway']}, bus {here['nats']}\n", flush=True)
             demonstrate(binary, data, here)
             print("\nTry next (in a second terminal):")
@@ -62,10 +58,10 @@ def main():
         print("stopped" if up.returncode == 0 else f"ended with {up.returncode}")
 
 
-def wait_until_ready(up, data):
+def wait_until_ready(up, data, log):
     for _ in range(600):
         if up.poll() is not None:
-            sys.exit((pathlib.Path(data) / "up.log").read_text() + "\nhomeostat up ended early")
+            sys.exit(pathlib.Path(log).read_text() + "\nhomeostat up ended early")
         try:
             here = json.loads((pathlib.Path(data) / "up.json").read_text())
             with urllib.request.urlopen(here["gateway"] + "/readyz", timeout=2):
@@ -105,7 +101,7 @@ def demonstrate(binary, data, here):
     events = [{"kind": "heartbeat", "service": "demo-worker", "at_ms": now, "up_s": 60, "interval_s": 1}]
     for n in range(40):
         events.append({"kind": "request", "service": "demo-api", "at_ms": now, "route": "GET /pay", "status": 500 if n % 3 == 0 else 200, "took_us": 9000})
-    post(here["gateway"] + "/v1/events", json.dumps(events).encode(), "application/json")
+    post(here["gateway"] + "/v1/events", events)
     complete = done.wait(timeout=20)
     time.sleep(1.0)
     tail.terminate()

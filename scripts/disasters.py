@@ -19,6 +19,8 @@ import tempfile
 import time
 import urllib.request
 
+from gateway import check, get, incidents, slow_query
+
 DEADLINE = 60
 # Whatever a failed case leaves running is ended with this process.
 RUNNING = []
@@ -63,23 +65,17 @@ class Homeostat:
             time.sleep(0.02)
         sys.exit(f"waited in vain for {what}\n" + pathlib.Path(self.log.name).read_text()[-2000:])
 
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return json.load(answer)
-
     def slow(self, service):
         """Makes one alert, and waits until it is open and in history."""
-        event = [{"kind": "query", "service": service, "at_ms": int(time.time() * 1000), "took_us": 900_000, "statement": "select a from t"}]
-        request = urllib.request.Request(self.url + "/v1/events", json.dumps(event).encode(), {"Content-Type": "application/json"})
-        urllib.request.urlopen(request, timeout=10).close()
-        self.until(f"the alert about {service}", lambda: self.get(f"/api/v1/alerts?service={service}"))
-        self.until(f"history about {service}", lambda: self.get(f"/api/v1/alerts?all&service={service}"))
+        slow_query(self.url, service)
+        self.until(f"the alert about {service}", lambda: incidents(self.url, f"?service={service}"))
+        self.until(f"history about {service}", lambda: incidents(self.url, f"?all&service={service}"))
 
     def open(self):
-        return sorted((alert["service"], alert["incident"]) for alert in self.get("/api/v1/alerts"))
+        return incidents(self.url)
 
     def history(self):
-        return sorted((alert["service"], alert["incident"]) for alert in self.get("/api/v1/alerts?all"))
+        return incidents(self.url, "?all")
 
     def run(self, *arguments):
         return subprocess.run([self.binary, *arguments, "--data-dir", str(self.data)], capture_output=True, text=True)
@@ -99,11 +95,6 @@ class Homeostat:
         self.child.wait()
         # Its nats-server dies with it; its lock is free when it has.
         time.sleep(0.5)
-
-
-def check(holds, what):
-    if not holds:
-        sys.exit(f"NOT SO: {what}")
 
 
 def raised(homeostat):
@@ -207,7 +198,7 @@ def torn_tail(binary, home, _old):
     """A power cut took the last kilobytes of the log with it, after a checkpoint: actors go back, and go on."""
     one = Homeostat(binary, home / "data", "--set", "shell.checkpoint_every_ms=200")
     raised(one)
-    one.until("a checkpoint behind it", lambda: all(actor["checkpoint"] > 0 for actor in one.get("/api/v1/status")["actors"].values()))
+    one.until("a checkpoint behind it", lambda: all(actor["checkpoint"] > 0 for actor in get(one.url + "/api/v1/status")["actors"].values()))
     one.kill()
     blocks = sorted((home / "data/jetstream").rglob("streams/homeostat/msgs/*.blk"), key=lambda path: path.stat().st_mtime)
     check(bool(blocks), "the log has a file")
@@ -300,7 +291,7 @@ def rolling_upgrade(binary, home, old):
     before = raised(one)
     two = Homeostat(binary, home / "new", "--nats", server.url())
     one.stop()
-    two.until("the newer one to work", lambda: two.get("/api/v1/status").get("findings") is not None and two.open() == before)
+    two.until("the newer one to work", lambda: get(two.url + "/api/v1/status").get("findings") is not None and two.open() == before)
     two.slow("third")
     two.stop()
     server.stop()

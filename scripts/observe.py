@@ -25,6 +25,7 @@ import urllib.parse
 import urllib.request
 
 import demo
+from gateway import get, post
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 WANTED = "QuerySlow"
@@ -35,11 +36,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return json.load(answer)
 
 
 class Programs:
@@ -200,7 +196,7 @@ def traffic(gateway):
     for run in sorted(demo.RUNS.iterdir()):
         for body in sorted([*run.glob("*.pb"), *run.glob("0*.json")]):
             kind = "application/json" if body.suffix == ".json" else "application/x-protobuf"
-            demo.post(gateway + "/v1/traces", body.read_bytes(), kind)
+            post(gateway + "/v1/traces", body.read_bytes(), kind)
 
 
 class Checkout(threading.Thread):
@@ -225,7 +221,7 @@ class Checkout(threading.Thread):
         ]
         for replica in ("checkout-1", "checkout-2", "checkout-3"):
             events = [{"service": "checkout", "instance": replica, "at_ms": now, **event} for event in said]
-            demo.post(self.gateway + "/v1/events", json.dumps(events).encode(), "application/json")
+            post(self.gateway + "/v1/events", events)
 
     def run(self):
         while True:
@@ -262,7 +258,7 @@ def main():
                                 # Series are to be seen within minutes.
                                 "--set", "actors.forecast.step_ms=1000")
             (home / "data").mkdir(exist_ok=True)
-            here = demo.wait_until_ready(up, home / "data")
+            here = demo.wait_until_ready(up, home / "data", home / "homeostat.log")
             gateway, prometheus = here["gateway"], f"http://127.0.0.1:{ports['prometheus']}"
             configure(home, gateway, ports)
             (home / "textfiles").mkdir()
