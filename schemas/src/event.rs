@@ -6,17 +6,20 @@
 //! ahead of log time makes the event dead, never its siblings. Counts and bytes have no limit but that of their type.
 
 mod breaker_state;
+mod flag;
 mod kinds;
 mod limits;
 mod sample;
+mod tag;
 
 pub use breaker_state::BreakerState;
+pub use flag::Flag;
 pub use kinds::{
-    Breaker, Cache, Call, CallOutcome, Calls, Check, CheckStatus, Flag, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample,
-    Span, Tag,
+    Breaker, Cache, Call, CallOutcome, Calls, Check, CheckStatus, Heartbeat, Metric, Order, Pool, Query, Request, Resource, Sample, Span,
 };
 pub use limits::{DURATION_MAX_MS, INSTANT_MAX_MS, INTERVAL_S, SERVICE_MAX, UP_MAX_S};
 pub use sample::SampleValue;
+pub use tag::Tag;
 
 use crate::time::UnixMs;
 use schemars::JsonSchema;

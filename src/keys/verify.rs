@@ -15,6 +15,11 @@
 //! - KV-3 What cannot be judged (the database is away, too many wait) is [`Refused::Busy`].
 //! - KV-4 Without the mint key nobody can make this read a row or run argon2.
 
+mod counts;
+mod tries;
+
+pub use counts::Counts;
+
 use super::cache::{Cache, Row, Secret};
 use super::clock::SteadyClock;
 use super::format::{self, KeyId, Shown};
@@ -22,26 +27,21 @@ use super::hash::{HashError, Hasher, Phc};
 use super::keyring::Keyring;
 use super::records::Records;
 use super::usage::Usage;
+use counts::count;
 use homeostat_schemas::UnixMs;
 use homeostat_schemas::key::{KeyOrigin, Scope};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex as Flight, Semaphore};
+use tries::Tries;
 use zeroize::Zeroizing;
 
 /// How often a row that changes while it is being judged is read again.
 const ATTEMPTS: usize = 4;
 /// Rows read from the database at once.
 const READS: usize = 8;
-/// How many wrong secrets of one key that was imported are tried in a minute; its holder is told "busy" beyond that, not "wrong".
-const TRIES: u32 = 10;
-const TRIES_MS: u64 = 60_000;
-/// How many keys that were imported are watched for wrong secrets.
-const WATCHED_MAX: usize = 4_096;
-
 /// The holder of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -68,49 +68,6 @@ pub enum Refused {
     Busy,
 }
 
-/// What became of the keys that were shown. For operators, not for those who show them.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Accepted by what is remembered.
-    pub hot: AtomicU64,
-    /// Accepted after argon2.
-    pub cold: AtomicU64,
-    /// No key at all.
-    pub malformed: AtomicU64,
-    /// A key in form, but not minted here.
-    pub forged: AtomicU64,
-    /// Minted here, and no longer in the database.
-    pub unknown: AtomicU64,
-    /// Revoked, expired, not yet valid, or of another environment.
-    pub ended: AtomicU64,
-    /// Another secret.
-    pub wrong: AtomicU64,
-    /// Not judged.
-    pub busy: AtomicU64,
-}
-
-impl Counts {
-    /// Each count with its name.
-    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let Counts { hot, cold, malformed, forged, unknown, ended, wrong, busy } = self;
-        let named = [
-            ("hot", hot),
-            ("cold", cold),
-            ("malformed", malformed),
-            ("forged", forged),
-            ("unknown", unknown),
-            ("ended", ended),
-            ("wrong", wrong),
-            ("busy", busy),
-        ];
-        named.into_iter().map(|(name, count)| (name, count.load(Ordering::Relaxed)))
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 /// Settings of a verifier.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifierConfig {
@@ -118,12 +75,6 @@ pub struct VerifierConfig {
     pub cached_max: usize,
     /// How long one may wait for somebody else's reading or hashing.
     pub queue: Duration,
-}
-
-/// Wrong secrets of a key that was imported.
-struct Tries {
-    since: UnixMs,
-    count: u32,
 }
 
 /// Judges keys.
@@ -138,7 +89,7 @@ pub struct Verifier {
     usage: Arc<Usage>,
     flights: Mutex<HashMap<KeyId, Weak<Flight<()>>>>,
     reads: Semaphore,
-    tries: Mutex<HashMap<KeyId, Tries>>,
+    tries: Tries,
     counts: Counts,
     config: VerifierConfig,
 }
@@ -171,7 +122,7 @@ impl Verifier {
             usage,
             flights: Mutex::default(),
             reads: Semaphore::new(READS),
-            tries: Mutex::default(),
+            tries: Tries::default(),
             counts: Counts::default(),
             config,
         })
@@ -286,7 +237,9 @@ impl Verifier {
                 }
             }
             let Some(secret) = proven else {
-                self.failed(shown, now);
+                if shown.foreign {
+                    self.tries.failed(&shown.id, now);
+                }
                 count(&self.counts.wrong);
                 return Err(Refused::Invalid);
             };
@@ -328,7 +281,7 @@ impl Verifier {
     }
 
     async fn argon2(&self, shown: &Shown<'_>, hash: &str) -> Result<bool, Refused> {
-        if shown.foreign && self.tired(&shown.id) {
+        if shown.foreign && self.tries.are_used_up(&shown.id, self.clock.now()) {
             return Err(Refused::Busy);
         }
         let Ok(phc) = hash.parse::<Phc>() else {
@@ -418,24 +371,6 @@ impl Verifier {
         let flight = Arc::new(Flight::new(()));
         flights.insert(*id, Arc::downgrade(&flight));
         flight
-    }
-
-    fn tired(&self, id: &KeyId) -> bool {
-        let now = self.clock.now();
-        let tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        tries.get(id).is_some_and(|tries| tries.count >= TRIES && now.saturating_sub(tries.since) < TRIES_MS)
-    }
-
-    fn failed(&self, shown: &Shown<'_>, now: UnixMs) {
-        if !shown.foreign {
-            return;
-        }
-        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        tries.retain(|_, tries| now.saturating_sub(tries.since) < TRIES_MS);
-        if tries.len() < WATCHED_MAX || tries.contains_key(&shown.id) {
-            let tries = tries.entry(shown.id).or_insert(Tries { since: now, count: 0 });
-            tries.count = tries.count.saturating_add(1);
-        }
     }
 
     /// Forgets what is known of a key under a smaller generation. When it has returned, nothing of it counts any more.

@@ -1,56 +1,10 @@
 //! The fields of each kind, in the order of the documentation.
 
 use super::limits::{duration_ms, duration_us, finite, instant, interval, not_negative, peer, service, share, up};
-use super::{BreakerState, EventKind, Kind, SampleValue, Unfit};
+use super::{BreakerState, EventKind, Flag, Kind, SampleValue, Tag, Unfit};
 use crate::time::UnixMs;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{borrow::Cow, fmt};
-
-/// The `kind` field: a word that must be the one of the struct it stands in, and costs no memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tag<const KIND: u8>;
-
-impl<const KIND: u8> Tag<KIND> {
-    const NAME: &'static str = match EventKind::from_u8(KIND) {
-        Some(kind) => kind.name(),
-        None => "",
-    };
-}
-
-impl<const KIND: u8> Serialize for Tag<KIND> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Self::NAME)
-    }
-}
-
-impl<'de, const KIND: u8> Deserialize<'de> for Tag<KIND> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Word<const KIND: u8>;
-        impl<const KIND: u8> de::Visitor<'_> for Word<KIND> {
-            type Value = Tag<KIND>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "`{}`, the kind its subject names", Tag::<KIND>::NAME)
-            }
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
-                if word == Tag::<KIND>::NAME { Ok(Tag) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
-            }
-        }
-        deserializer.deserialize_str(Word::<KIND>)
-    }
-}
-
-impl<const KIND: u8> JsonSchema for Tag<KIND> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        Self::NAME.into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schemars::json_schema!({ "const": Self::NAME })
-    }
-}
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Declares the struct of one kind: the five fields all kinds share, then its own.
 macro_rules! kind {
@@ -81,27 +35,6 @@ macro_rules! kind {
             }
         }
     };
-}
-
-/// Yes, no, or a text that means yes: drivers report an error either way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Flag {
-    /// Plain yes or no.
-    Bool(bool),
-    /// A text (an error's class or message); anything but the empty text means yes.
-    Text(String),
-}
-
-impl Flag {
-    /// Does it mean yes?
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        match self {
-            Flag::Bool(set) => *set,
-            Flag::Text(text) => !text.is_empty(),
-        }
-    }
 }
 
 kind! {
