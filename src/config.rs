@@ -35,7 +35,7 @@ use crate::roster::ActorSettings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All settings.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +78,32 @@ impl Default for Config {
             shell: crate::shell::ShellConfig::default(),
             actors: ActorSettings::default(),
         }
+    }
+}
+
+impl Config {
+    /// The files that must be there when the system starts, with the settings that name them.
+    #[must_use]
+    pub fn named_files(&self) -> Vec<(String, &Path)> {
+        let Config { nats, database, signing, gateway, delivery, .. } = self;
+        let named = [
+            ("nats.credentials_file", &nats.credentials_file),
+            ("nats.nkey_file", &nats.nkey_file),
+            ("nats.password_file", &nats.password_file),
+            ("nats.token_file", &nats.token_file),
+            ("nats.callout_dir", &nats.callout_dir),
+            ("nats.tls.ca", &nats.tls.ca),
+            ("nats.tls.cert", &nats.tls.cert),
+            ("nats.tls.key", &nats.tls.key),
+            ("database.password_file", &database.password_file),
+            ("signing.key_file", &signing.key_file),
+            ("gateway.tls.cert", &gateway.tls.cert),
+            ("gateway.tls.key", &gateway.tls.key),
+            ("gateway.tls.client_ca", &gateway.tls.client_ca),
+        ];
+        let named = named.into_iter().map(|(key, path)| (key.to_owned(), path));
+        let secrets = delivery.webhooks.iter().map(|(name, hook)| (format!("delivery.webhooks.{name}.secret_file"), &hook.secret_file));
+        named.chain(secrets).filter_map(|(key, path)| Some((key, path.as_deref()?))).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod alertmanager;
 mod config;
+mod reading;
 mod silenced;
 mod silences;
 mod webhook;

@@ -195,7 +195,7 @@ impl Default for Metrics {
             "homeostat_deliveries",
             None,
             &["receiver", "result"],
-            "Alerts sent beside the bus, attempts that failed, and alerts withheld because they are silenced or it is too early for a second line",
+            "Alerts taken by receivers beside the bus (by Alertmanager again with each resend, by each member of its cluster), attempts that failed, and alerts withheld because they are silenced or it is too early for a second line",
             metrics.deliveries.clone(),
         );
         r.add("homeostat_answers", None, &[], "Asks that a hand answered", metrics.answers.clone());

@@ -19,7 +19,7 @@ use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ impl Received {
 struct Pager {
     address: String,
     status: Arc<AtomicU16>,
+    /// How long it takes to answer, ms.
+    takes: Arc<AtomicU64>,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
@@ -52,15 +54,16 @@ impl Pager {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/page", listener.local_addr().unwrap());
         let (status, received) = (Arc::new(AtomicU16::new(200)), Arc::new(Mutex::new(Vec::new())));
-        let (answers, kept) = (status.clone(), received.clone());
+        let takes = Arc::new(AtomicU64::new(0));
+        let (answers, pause, kept) = (status.clone(), takes.clone(), received.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 // Alertmanager keeps several connections open: each has a thread.
-                let (stream, answers, kept) = (stream.unwrap(), answers.clone(), kept.clone());
-                std::thread::spawn(move || serve(stream, &answers, &kept));
+                let (stream, answers, pause, kept) = (stream.unwrap(), answers.clone(), pause.clone(), kept.clone());
+                std::thread::spawn(move || serve(stream, &answers, &pause, &kept));
             }
         });
-        Pager { address, status, received }
+        Pager { address, status, takes, received }
     }
 
     fn answer(&self, status: u16) {
@@ -73,10 +76,11 @@ impl Pager {
 }
 
 /// Connections are kept open by the client: as many requests as come.
-fn serve(mut stream: TcpStream, answers: &AtomicU16, kept: &Mutex<Vec<Received>>) {
+fn serve(mut stream: TcpStream, answers: &AtomicU16, pause: &AtomicU64, kept: &Mutex<Vec<Received>>) {
     stream.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Some(request) = read(&mut reader) {
+        std::thread::sleep(Duration::from_millis(pause.load(Ordering::SeqCst)));
         let status = answers.load(Ordering::SeqCst);
         if status == 200 {
             kept.lock().unwrap().push(request);
@@ -285,6 +289,33 @@ async fn alertmanager_knows_what_is_open_whoever_was_restarted() {
         .unwrap();
     assert!(off.status.success(), "{}", String::from_utf8_lossy(&off.stderr));
     alertmanager.until("the end of both", |all| all.is_empty()).await;
+    worker.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_alertmanager_that_is_down_keeps_no_other_from_being_told() {
+    let server = Server::start().await;
+    let alertmanager = Alertmanager::start(&server.path("alertmanager"));
+    let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nothing of it is due to a second telling: that comes once in ten minutes.
+    let urls = format!("delivery.alertmanager.urls=[\"http://{down}\", \"{}\"]", alertmanager.url);
+    let settings = [urls.as_str(), "delivery.alertmanager.resend_s=600"];
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &settings, &[]);
+    let gateway = worker.ready().await;
+    alertmanager.until("Alertmanager", |_| true).await;
+    let silence = ["silence", "create", "service=quiet", "--for", "1h", "--by", "ann", "--nats", &server.url()];
+    assert!(Command::new(env!("CARGO_BIN_EXE_homeostat")).args(silence).status().unwrap().success());
+    for (number, service) in ["shop", "till", "quiet"].into_iter().enumerate() {
+        something_slow(&gateway, service).await;
+        alertmanager.until(service, |all| all.len() == number + 1).await;
+    }
+    let state =
+        |all: &[Value], service: &str| all.iter().find(|alert| alert["labels"]["service"] == service).unwrap()["status"]["state"].clone();
+    alertmanager.until("the silence", |all| state(all, "quiet") == "suppressed" && state(all, "shop") == "active").await;
+    let off = ["config", "set", "actors.query.rules.slow=off", "--nats", &server.url()];
+    assert!(Command::new(env!("CARGO_BIN_EXE_homeostat")).args(off).status().unwrap().success());
+    alertmanager.until("the end of all", |all| all.is_empty()).await;
     worker.stop().await;
     server.stop().await;
 }

@@ -112,18 +112,29 @@ fn explain(context: &mut Context, key: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Runs `config check FILE`: everything that is wrong with a file, exit code 1 when something is.
+/// Runs `config check FILE`: everything that is wrong with a file, exit code 1 when something is. Files that it names may be on another
+/// machine: that one cannot be read here is said, and no reason to fail.
 ///
 /// # Errors
 /// Nobody reads any more.
 pub fn check(out: &mut Out, file: &Path, json: bool) -> Result<Finish, CliError> {
     let checked = Config::load(&Sources::of_file(file.to_owned()));
     let problems = checked.as_ref().err().map(|error| error.problems.as_slice()).unwrap_or_default();
+    let named = checked.as_ref().map(|loaded| loaded.config.named_files()).unwrap_or_default();
+    let away = named.into_iter().filter_map(|(key, path)| {
+        let why = std::fs::metadata(path).err()?;
+        Some((key, format!("{}: {why}", path.display())))
+    });
+    let away: Vec<_> = away.collect();
     if json {
         let told = problems.iter().map(|problem| json!({ "key": problem.key, "problem": problem.to_string() }));
-        out.json(&json!({ "file": file.display().to_string(), "ok": checked.is_ok(), "problems": told.collect::<Vec<_>>() }))?;
+        let away: Vec<_> = away.iter().map(|(key, why)| json!({ "key": key, "problem": why })).collect();
+        out.json(
+            &json!({ "file": file.display().to_string(), "ok": checked.is_ok(), "problems": told.collect::<Vec<_>>(), "not_here": away }),
+        )?;
     } else if let Ok(loaded) = &checked {
         out.line(format!("{}: fine, {} settings", file.display(), loaded.assignments.len()))?;
+        away.iter().try_for_each(|(key, why)| out.line(format!("not here: {key}: {why}; `homeostat up` needs it")))?;
     } else {
         problems.iter().try_for_each(|problem| out.line(problem.to_string()))?;
     }

@@ -88,7 +88,7 @@ async fn expire(context: &mut Context, id: &str, who: &Named) -> Result<(), CliE
                 }
             }
         }
-        Err(_) => "is to end, if there is one: the gateway does not answer, the order stands on the log",
+        Err(_) => "is to end, if there is one: the gateway cannot say; the order stands on the log",
     };
     give(context, silence::EXPIRE, id, Value::Null, who, said).await
 }

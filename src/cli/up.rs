@@ -36,15 +36,20 @@ pub async fn run(mut config: Config, as_json: bool) -> Result<(), SystemError> {
         std::process::exit(130);
     });
     let file = config.data_dir.join(FILE);
+    // Until it is up, the file is another one's.
+    let mut own = false;
     let result = system::up(config, stop, |here| {
-        if let Err(error) = write_file(&file, here) {
-            tracing::warn!(%error, "other commands will not find this system by its data directory");
+        match write_file(&file, here) {
+            Ok(()) => own = true,
+            Err(error) => tracing::warn!(%error, "other commands will not find this system by its data directory"),
         }
         // Nobody reading is no reason to stop.
         let _ = say(here, as_json);
     })
     .await;
-    let _ = std::fs::remove_file(&file);
+    if own {
+        let _ = std::fs::remove_file(&file);
+    }
     result
 }
 

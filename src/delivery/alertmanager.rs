@@ -4,28 +4,43 @@
 //! `resend_s` with an end four times as far ahead, because Alertmanager resolves by itself what it has not heard of until then; what
 //! ended is sent once more with its end. That is how Prometheus does it, and it needs no memory on either side.
 
+use super::reading::Reading;
 use super::silences::Silences;
 use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert, silenced};
 use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::system::told;
 use homeostat_actors::status::Said;
-use homeostat_nats::{Entry, Reader, ReaderError, ReaderOptions};
+use homeostat_nats::{Entry, ReaderError};
 use homeostat_schemas::time::rfc3339;
 use homeostat_schemas::{Alert, Severity, State, UnixMs};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 
 /// So many alerts a POST.
 const ALERTS_MAX: usize = 500;
 /// Incidents whose severity is remembered, so that a grown one ends under its old label.
 const KNOWN_MAX: usize = 20_000;
 
+/// POSTs that wait for a member; what finds no room is told with what is open.
+const WAITING: usize = 16;
+
 /// Tells every member until told to stop.
 pub(super) async fn run(post: Post, config: AlertmanagerConfig, mut stop: watch::Receiver<bool>) {
-    let mut sender = Sender { post, config, severities: BTreeMap::new(), silences: Silences::default() };
+    let again = Arc::new(Notify::new());
+    // They end with this.
+    let mut tasks = JoinSet::new();
+    let members = config.urls.iter().map(|url| {
+        let (sender, bodies) = mpsc::channel(WAITING);
+        tasks.spawn(Member { post: post.clone(), url: url.trim_end_matches('/').to_owned(), again: again.clone() }.run(bodies));
+        sender
+    });
+    let members = members.collect();
+    let mut sender = Sender { post, config, members, again, severities: BTreeMap::new(), silences: Silences::default() };
     let mut pause = PAUSE;
     loop {
         let result = tokio::select! {
@@ -45,9 +60,52 @@ pub(super) async fn run(post: Post, config: AlertmanagerConfig, mut stop: watch:
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// One member of the cluster, told at its own pace: one that is down or slow holds up no other.
+struct Member {
+    post: Post,
+    url: String,
+    /// To say that it has to be told everything again.
+    again: Arc<Notify>,
+}
+
+impl Member {
+    async fn run(self, mut bodies: mpsc::Receiver<Arc<[Value]>>) {
+        let mut pause = PAUSE;
+        while let Some(alerts) = bodies.recv().await {
+            let Err(error) = self.tell(&alerts).await else {
+                pause = PAUSE;
+                continue;
+            };
+            tracing::warn!(url = self.url, %error, pause_ms = pause.as_millis(), "this Alertmanager is told later");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            // What came meanwhile is open, and told again; or it is over, and runs out.
+            while bodies.try_recv().is_ok() {}
+            self.again.notify_one();
+        }
+    }
+
+    async fn tell(&self, alerts: &[Value]) -> Result<(), Failure> {
+        for part in alerts.chunks(ALERTS_MAX) {
+            let answer = self.post.client.post(format!("{}/api/v2/alerts", self.url)).header("content-type", "application/json");
+            let answer = answer.body(serde_json::to_vec(part)?).send().await.and_then(reqwest::Response::error_for_status);
+            if let Err(error) = answer {
+                self.post.metrics.undelivered("alertmanager");
+                return Err(error.without_url().into());
+            }
+            self.post.metrics.delivered("alertmanager", part.len());
+        }
+        Ok(())
+    }
+}
+
+/// Makes what every member is told.
 struct Sender {
     post: Post,
     config: AlertmanagerConfig,
+    members: Vec<mpsc::Sender<Arc<[Value]>>>,
+    /// A member is to be told everything again.
+    again: Arc<Notify>,
     severities: BTreeMap<String, Severity>,
     silences: Silences,
 }
@@ -56,29 +114,34 @@ impl Sender {
     async fn follow(&mut self, pause: &mut Duration) -> Result<(), Failure> {
         let from = self.post.log.bounds().await?.last + 1;
         let filters = self.post.filters().into_iter().chain([self.post.log.subject("event.order.*")]).collect();
-        let mut reader = Reader::open(&self.post.log, from, ReaderOptions { filters, ..ReaderOptions::default() }).await?;
+        let mut reading = Reading::start(&self.post, from, filters).await?;
+        let again = self.again.clone();
         // The first turn comes at once: whatever is open, and whatever this process has not heard.
         let mut resend = tokio::time::interval(Duration::from_secs(self.config.resend_s.get()));
         resend.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let alerts = tokio::select! {
-                _ = resend.tick() => match self.post.slots.status.ask(|status| (status.core().said(status.now()), status.view().open)).await {
-                    Some((said, open)) => {
-                        self.silence(&said).await;
-                        open
-                    }
-                    None => continue,
-                },
-                entries = reader.next() => match entries {
-                    Ok(entries) => self.heard(&entries).await,
+                _ = resend.tick() => self.open().await,
+                () = again.notified() => self.open().await,
+                batch = reading.next() => match batch {
+                    Some(Ok(entries)) => self.heard(&entries).await,
                     // What was missed is open, and then it is sent again; or it is over, and then it runs out.
-                    Err(ReaderError::Overtaken { .. }) => continue,
-                    Err(error) => return Err(error.into()),
+                    Some(Err(ReaderError::Overtaken { .. })) => continue,
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err("the log is read no more".into()),
                 },
             };
-            self.tell(&alerts).await?;
+            self.tell(&alerts);
             *pause = PAUSE;
         }
+    }
+
+    /// Everything that is open; what people said is told before.
+    async fn open(&mut self) -> Vec<Alert> {
+        let asked = self.post.slots.status.ask(|status| (status.core().said(status.now()), status.view().open)).await;
+        let Some((said, open)) = asked else { return Vec::new() };
+        self.silence(&said).await;
+        open
     }
 
     /// The alerts among messages; what people said about alerts up to there is told before them.
@@ -86,7 +149,7 @@ impl Sender {
         let deliveries: Vec<_> = entries.iter().map(|entry| decode(&self.post.root, entry)).collect();
         if let Some(last) = deliveries.last()
             && let Some(said) = silenced::ask_at(&self.post, last.position, |status| status.core().said(status.now())).await
-            && self.silences.changed(self.post.root.as_str(), &said)
+            && self.silences.changed(&self.post, &said)
         {
             self.silence(&said).await;
         }
@@ -100,7 +163,8 @@ impl Sender {
         }
     }
 
-    async fn tell(&mut self, alerts: &[Alert]) -> Result<(), Failure> {
+    /// Hands alerts to every member.
+    fn tell(&mut self, alerts: &[Alert]) {
         let now = now_ms();
         let mut bodies: Vec<Value> = Vec::with_capacity(alerts.len());
         for alert in alerts {
@@ -118,21 +182,16 @@ impl Sender {
             };
             bodies.push(self.written(alert, alert.severity, end));
         }
-        for part in bodies.chunks(ALERTS_MAX) {
-            for url in &self.config.urls {
-                let answer = self.post.client.post(format!("{}/api/v2/alerts", url.trim_end_matches('/')));
-                let answer = answer.header("content-type", "application/json").body(serde_json::to_vec(part)?).send().await;
-                match answer {
-                    Ok(answer) if answer.status().is_success() => {}
-                    answer => {
-                        self.post.metrics.undelivered("alertmanager");
-                        return Err(format!("{url} answered {}", answer?.status()).into());
-                    }
-                }
-            }
-            self.post.metrics.delivered("alertmanager", part.len());
+        if bodies.is_empty() {
+            return;
         }
-        Ok(())
+        let bodies: Arc<[Value]> = bodies.into();
+        for (member, url) in self.members.iter().zip(&self.config.urls) {
+            if member.try_send(bodies.clone()).is_err() {
+                self.post.metrics.undelivered("alertmanager");
+                tracing::warn!(url, "this Alertmanager does not keep up; it is told of what is open with the next resend");
+            }
+        }
     }
 
     fn written(&self, alert: &Alert, severity: Severity, end: UnixMs) -> Value {

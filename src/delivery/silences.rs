@@ -9,7 +9,7 @@ use super::Post;
 use homeostat_actors::status::Said;
 use homeostat_schemas::silence::{Matcher, Operator};
 use homeostat_schemas::time::{parse, rfc3339};
-use homeostat_schemas::{Alert, UnixMs};
+use homeostat_schemas::{Alert, Rule, UnixMs};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,14 +47,16 @@ struct There {
 pub(super) struct Silences {
     /// The marks and ends of which Alertmanager is known to have heard.
     told: BTreeMap<String, (UnixMs, Vec<Matcher>)>,
+    /// The member of the cluster that is told, counted on from the first.
+    member: usize,
     /// Those that it will not have.
     refused: BTreeSet<String>,
 }
 
 impl Silences {
     /// Has anything changed since Alertmanager was told?
-    pub(super) fn changed(&self, root: &str, said: &Said) -> bool {
-        let wanted = wanted(root, said);
+    pub(super) fn changed(&self, post: &Post, said: &Said) -> bool {
+        let wanted = wanted(post, said);
         wanted.len() != self.told.len()
             || wanted.iter().any(|(mark, wanted)| {
                 self.told.get(mark).is_none_or(|(to, matchers)| {
@@ -65,16 +67,27 @@ impl Silences {
             })
     }
 
-    /// Makes, moves and ends silences at one member of the cluster, which tells the others.
+    /// Makes, moves and ends silences at one member of the cluster, which tells the others: the one that answered last, or the next.
     pub(super) async fn reconcile(&mut self, post: &Post, urls: &[String], said: &Said) -> Result<(), Failure> {
-        let root = post.root.as_str();
-        let wanted = wanted(root, said);
-        let Some(base) = urls.first().map(|url| url.trim_end_matches('/')) else { return Ok(()) };
+        let wanted = wanted(post, said);
+        let mut result = Ok(());
+        for _ in urls {
+            let Some(url) = urls.get(self.member % urls.len()) else { break };
+            result = self.reconcile_at(post, url.trim_end_matches('/'), &wanted).await;
+            if result.is_ok() {
+                break;
+            }
+            self.member = self.member.wrapping_add(1);
+        }
+        result
+    }
+
+    async fn reconcile_at(&mut self, post: &Post, base: &str, wanted: &BTreeMap<String, Wanted>) -> Result<(), Failure> {
         // Nothing wanted and nothing ever made: most systems, most of the time. The first time it is looked all the same.
-        let mut there = there(post, base, root).await?;
+        let mut there = there(post, base).await?;
         self.told.clear();
         for (mark, wanted) in wanted {
-            let known = there.remove(&mark);
+            let known = there.remove(mark);
             let right = known.as_ref().is_some_and(|there| {
                 there.to_ms.saturating_add(wanted.slack_ms.max(SAME_MS)) >= wanted.to_ms
                     && there.to_ms <= wanted.to_ms + SAME_MS
@@ -83,7 +96,7 @@ impl Silences {
             let mut to_ms = known.as_ref().map_or(wanted.to_ms, |there| there.to_ms);
             if !right {
                 to_ms = wanted.to_ms;
-                let body = body(&mark, &wanted, known.map(|there| there.id));
+                let body = body(mark, wanted, known.map(|there| there.id));
                 let answer = post.client.post(format!("{base}/api/v2/silences")).header("content-type", "application/json");
                 let answer = answer.body(serde_json::to_vec(&body)?).send().await?;
                 let status = answer.status();
@@ -96,7 +109,7 @@ impl Silences {
                     return Err(format!("{base} answered {status}").into());
                 }
             }
-            self.told.insert(mark, (to_ms, wanted.matchers));
+            self.told.insert(mark.clone(), (to_ms, wanted.matchers.clone()));
         }
         self.refused.retain(|mark| self.told.contains_key(mark));
         for There { id, .. } in there.into_values() {
@@ -109,12 +122,18 @@ impl Silences {
     }
 }
 
+/// What the marks of this log begin with: others with the same root may tell the same Alertmanager.
+fn owner(post: &Post) -> String {
+    format!("{} {}", post.root.as_str(), post.log.incarnation())
+}
+
 /// Every silence that Alertmanager should have, by its mark.
-fn wanted(root: &str, said: &Said) -> BTreeMap<String, Wanted> {
+fn wanted(post: &Post, said: &Said) -> BTreeMap<String, Wanted> {
+    let owner = &owner(post);
     let silences = said.silences.iter().filter_map(|silence| {
         let (from_ms, to_ms) = (silence.from_ms?, silence.to_ms?);
         // A window's next opening is another one than the last.
-        let mark = format!("[{root} silence {} {}]", silence.id, if silence.window.is_some() { from_ms } else { 0 });
+        let mark = format!("[{owner} silence {} {}]", silence.id, if silence.window.is_some() { from_ms } else { 0 });
         let (matchers, by, reason) = (silence.matchers.clone(), silence.by.clone(), silence.reason.clone());
         Some((mark, Wanted { matchers, from_ms, to_ms, slack_ms: 0, by, reason }))
     });
@@ -127,7 +146,7 @@ fn wanted(root: &str, said: &Said) -> BTreeMap<String, Wanted> {
             by: acknowledgement.by.clone(),
             reason: acknowledgement.reason.clone(),
         };
-        (format!("[{root} acknowledged {}]", alert.incident), wanted)
+        (format!("[{owner} acknowledged {}]", alert.incident), wanted)
     });
     silences.chain(acknowledged).collect()
 }
@@ -136,7 +155,10 @@ fn wanted(root: &str, said: &Said) -> BTreeMap<String, Wanted> {
 fn identity(alert: &Alert) -> Vec<Matcher> {
     let is = |name: &str, value: &str| Matcher { name: name.to_owned(), operator: Operator::Equal, value: value.to_owned() };
     let labels = alert.labels.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| is(name, value));
-    [is("rule", &alert.rule), is("service", &alert.service)].into_iter().chain(labels).collect()
+    // One without a label that others of its rule have is another incident than theirs.
+    let absent = |name: &&&str| alert.labels.get(**name).is_none_or(String::is_empty);
+    let without = Rule::by_name(&alert.rule).map_or(&[][..], |rule| rule.labels).iter().filter(absent).map(|name| is(name, ""));
+    [is("rule", &alert.rule), is("service", &alert.service)].into_iter().chain(labels).chain(without).collect()
 }
 
 /// A matcher in Alertmanager's JSON.
@@ -165,7 +187,7 @@ fn body(mark: &str, wanted: &Wanted, id: Option<String>) -> Value {
 }
 
 /// The silences of ours that Alertmanager has and that are not over, by their marks.
-async fn there(post: &Post, base: &str, root: &str) -> Result<BTreeMap<String, There>, Failure> {
+async fn there(post: &Post, base: &str) -> Result<BTreeMap<String, There>, Failure> {
     let answer = post.client.get(format!("{base}/api/v2/silences")).send().await?;
     if !answer.status().is_success() {
         return Err(format!("{base} answered {}", answer.status()).into());
@@ -175,9 +197,10 @@ async fn there(post: &Post, base: &str, root: &str) -> Result<BTreeMap<String, T
         return Err(format!("{base} has more silences than can be read").into());
     }
     let all: Vec<Value> = serde_json::from_slice(&bytes)?;
+    let beginning = format!("[{} ", owner(post));
     let ours = all.into_iter().filter_map(|silence| {
         let comment = silence["comment"].as_str()?;
-        let mark = comment[comment.rfind(&format!("[{root} "))?..].to_owned();
+        let mark = comment[comment.rfind(&beginning)?..].to_owned();
         let over = silence["status"]["state"] == "expired";
         let matchers = silence["matchers"].as_array()?.iter().map(|matcher| {
             let is_equal = matcher["isEqual"].as_bool().unwrap_or(true);

@@ -6,28 +6,30 @@
 //! its beginning was told. A webhook may be reminded of what stays open, and one of the second line hears only of what nobody looked
 //! after for a while.
 
+mod due;
+
+use super::reading::Reading;
 use super::withheld::Withheld;
 use super::{PAUSE, PAUSE_MAX, Post, Webhook, alert, silenced};
+use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::system::told;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use due::Due;
 use homeostat_actors::driver::Driver;
-use homeostat_actors::status::{Mark, StatusView};
-use homeostat_nats::{Reader, ReaderError, ReaderOptions};
-use homeostat_schemas::{Alert, Position, State};
+use homeostat_actors::status::Mark;
+use homeostat_nats::{Entry, ReaderError};
+use homeostat_schemas::{Alert, Position, State, UnixMs};
 use reqwest::StatusCode;
 use ring::hmac;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// So often an alert is sent that its receiver does not want in this form.
 const REFUSALS_MAX: u32 = 3;
-/// How often it is looked whether what was withheld may be told.
+/// How often it is looked whether what was withheld may be told, and who is to be reminded.
 const LOOK: Duration = Duration::from_millis(500);
-/// After so many looks at which nothing more came from the log, an incident that is not open is one whose end was told before.
-const LOOKS_MAX: u32 = 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -56,148 +58,131 @@ pub(super) async fn run(post: Post, hook: Webhook, mut stop: watch::Receiver<boo
     }
 }
 
-/// What was seen when it was looked last.
-#[derive(Default)]
-struct Seen {
-    /// How many reminders of each open incident were due.
-    turns: BTreeMap<String, u64>,
-    /// How often each withheld incident was not open any more.
-    missing: BTreeMap<String, u32>,
-}
-
 struct Hook {
     post: Post,
     hook: Webhook,
 }
 
+/// How far a webhook was told.
+struct Told {
+    position: Position,
+    /// Log time there: what was decided until then, it has heard of.
+    at_ms: UnixMs,
+    withheld: Withheld,
+}
+
+/// What became of one POST.
+enum Attempt {
+    Taken,
+    /// What it says is about this body: saying it again will hardly help.
+    Refused(String),
+    /// It may have been heard all the same when there was no answer.
+    Failed {
+        why: String,
+        unsure: bool,
+    },
+}
+
+/// What became of an alert.
+enum Outcome {
+    /// Told, or given up.
+    Done,
+    /// Silenced before it was taken; whether it may have been heard.
+    Silenced { unsure: bool },
+}
+
 impl Hook {
     async fn follow(&self, pause: &mut Duration) -> Result<(), Failure> {
-        let mut told = self.place().await?;
-        let mut withheld = Withheld::load(&self.post.log, &self.hook.name).await?;
-        let mut seen = Seen::default();
-        let mut reader =
-            Reader::open(&self.post.log, told + 1, ReaderOptions { filters: self.post.filters(), ..ReaderOptions::default() }).await?;
+        let position = self.place().await?;
+        let last = if position > 0 { self.post.log.get(position).await? } else { None };
+        let at_ms = last.map_or_else(now_ms, |entry| entry.at_ms);
+        let mut told = Told { position, at_ms, withheld: Withheld::load(&self.post.log, &self.hook.name).await? };
+        let mut due = Due::default();
+        let mut reading = Reading::start(&self.post, position + 1, self.post.filters()).await?;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let entries = tokio::select! {
+            // What the log says comes first, between any two of what is told again.
+            tokio::select! {
                 biased;
-                entries = reader.next() => entries,
-                _ = look.tick(), if !withheld.is_empty() || self.hook.config.remind_s > 0 => {
-                    // Everything that was read is judged; what has ended meanwhile is told by the log.
-                    if let Some(view) = silenced::ask_at(&self.post, told, Driver::view).await {
-                        self.release(&view, &mut withheld, &mut seen).await?;
-                        self.remind(&view, &withheld, &mut seen).await?;
+                batch = reading.next() => match batch {
+                    Some(Ok(entries)) => self.tell(&entries, &mut told, pause).await?,
+                    Some(Err(error @ ReaderError::Overtaken { .. })) => {
+                        tracing::error!(webhook = self.hook.name, %error, "alerts were not delivered");
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err("the log is read no more".into()),
+                },
+                () = std::future::ready(()), if !due.is_empty() => {
+                    if let Some(later) = self.tell_due(&mut due, &mut told).await? {
+                        look.reset_after(later);
+                    }
+                    *pause = PAUSE;
+                },
+                _ = look.tick(), if !told.withheld.is_empty() || self.hook.config.remind_s > 0 => {
+                    if let Some(view) = silenced::ask_at(&self.post, told.position, Driver::view).await {
+                        self.look(&view, &mut due, &mut told).await?;
                         *pause = PAUSE;
                     }
-                    continue;
                 }
-            };
-            let entries = match entries {
-                Ok(entries) => entries,
-                Err(error @ ReaderError::Overtaken { .. }) => {
-                    tracing::error!(webhook = self.hook.name, %error, "alerts were not delivered");
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let deliveries: Vec<_> = entries.iter().map(|entry| decode(&self.post.root, entry)).collect();
-            let Some(last) = deliveries.last().map(|delivery| delivery.position) else { continue };
-            let alerts: Vec<_> = deliveries.into_iter().map(|delivery| (delivery.position, alert(delivery))).collect();
-            let incidents: Vec<_> = alerts.iter().filter_map(|(_, alert)| Some(alert.as_ref()?.incident.clone())).collect();
-            let marks = silenced::ask_at(&self.post, last, move |status| status.core().marks(&incidents, status.now())).await;
-            let marks = marks.unwrap_or_default();
-            for (position, alert) in alerts {
-                told = position;
-                let Some(alert) = alert else { continue };
-                let ended = if alert.severity >= self.hook.config.severity {
-                    self.judge(&alert, marks.get(&alert.incident), &mut withheld).await?
-                } else {
-                    false
-                };
-                self.note(told).await?;
-                if ended {
-                    // Only now: if the place were lost, a forgotten incident would look like one that was told.
-                    withheld.forget(&alert.incident).await?;
-                }
-                *pause = PAUSE;
             }
         }
+    }
+
+    /// Tells what came on the log.
+    async fn tell(&self, entries: &[Entry], told: &mut Told, pause: &mut Duration) -> Result<(), Failure> {
+        let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok(()) };
+        let alerts: Vec<_> = entries.iter().map(|entry| (entry.seq, entry.at_ms, alert(decode(&self.post.root, entry)))).collect();
+        let incidents: Vec<_> = alerts.iter().filter_map(|(_, _, alert)| Some(alert.as_ref()?.incident.clone())).collect();
+        let marks = silenced::ask_at(&self.post, last, move |status| status.core().marks(&incidents, status.now())).await;
+        let marks = marks.unwrap_or_default();
+        for (position, at_ms, alert) in alerts {
+            told.position = position;
+            let Some(alert) = alert else { continue };
+            told.at_ms = told.at_ms.max(at_ms).max(alert.at_ms);
+            let ended = if alert.severity >= self.hook.config.severity {
+                self.judge(&alert, marks.get(&alert.incident), told).await?
+            } else {
+                false
+            };
+            self.note(position).await?;
+            if ended {
+                // Only now: if the place were lost, a forgotten incident would look like one that was told.
+                told.withheld.forget(&alert.incident).await?;
+            }
+            *pause = PAUSE;
+        }
+        Ok(())
     }
 
     /// Tells one alert, or withholds it. Whether the incident was withheld to its end.
-    async fn judge(&self, alert: &Alert, mark: Option<&Mark>, withheld: &mut Withheld) -> Result<bool, Failure> {
+    async fn judge(&self, alert: &Alert, mark: Option<&Mark>, told: &mut Told) -> Result<bool, Failure> {
+        let withheld = &mut told.withheld;
         if alert.state == State::Resolved {
             // Who was told that it began is told that it ended, silenced or not.
-            let told = withheld.told(&alert.incident).unwrap_or(true);
-            if told {
-                self.deliver(alert).await?;
+            if withheld.told(&alert.incident).unwrap_or(true) {
+                self.deliver(alert, None).await?;
             }
             return Ok(withheld.told(&alert.incident).is_some());
         }
-        let silenced = mark.is_some_and(|mark| !mark.silenced_by.is_empty());
-        if (silenced || self.hook.config.after_s > 0) && withheld.has_room(&alert.incident) {
-            // The first message of an incident was told, unless it is one that was withheld.
-            let first = mark.and_then(|mark| mark.first.as_deref()).unwrap_or(&alert.id);
-            let before = withheld.told(&alert.incident).unwrap_or(first != alert.id);
-            withheld.keep(&alert.incident, before).await?;
-            self.post.metrics.withheld();
-            return Ok(false);
-        }
-        self.deliver(alert).await?;
-        withheld.forget(&alert.incident).await?;
-        Ok(false)
-    }
-
-    /// Tells what was withheld and no longer is, if it is still open.
-    async fn release(&self, view: &StatusView, withheld: &mut Withheld, seen: &mut Seen) -> Result<(), Failure> {
-        let after_ms = self.hook.config.after_s.saturating_mul(1_000);
-        let open: BTreeMap<&str, &Alert> = view.open.iter().map(|alert| (alert.incident.as_str(), alert)).collect();
-        for incident in withheld.incidents() {
-            let Some(alert) = open.get(incident.as_str()) else {
-                // Its end is on its way here by the log; if it does not come, a process before this one had it.
-                let looks = seen.missing.entry(incident.clone()).or_default();
-                *looks += 1;
-                if *looks > LOOKS_MAX {
-                    seen.missing.remove(&incident);
-                    withheld.forget(&incident).await?;
+        // The first message of an incident was told, unless it is one that was withheld.
+        let first = mark.and_then(|mark| mark.first.as_deref()).unwrap_or(&alert.id);
+        let before = withheld.told(&alert.incident).unwrap_or(first != alert.id);
+        let room = withheld.has_room(&alert.incident);
+        let silenced = mark.is_some_and(is_silenced);
+        let mut heard = before;
+        if !(room && (silenced || self.hook.config.after_s > 0)) {
+            match self.deliver(alert, room.then_some(told.position)).await? {
+                Outcome::Done => {
+                    withheld.forget(&alert.incident).await?;
+                    return Ok(false);
                 }
-                continue;
-            };
-            seen.missing.remove(&incident);
-            let mark = view.marks.get(&incident);
-            let silenced = mark.is_some_and(|mark| !mark.silenced_by.is_empty());
-            let looked_after = after_ms > 0 && mark.is_some_and(|mark| mark.acknowledged.is_some());
-            if !silenced && !looked_after && view.at_ms >= alert.since_ms.saturating_add(after_ms) {
-                self.deliver(alert).await?;
-                withheld.forget(&incident).await?;
+                Outcome::Silenced { unsure } => heard |= unsure,
             }
         }
-        Ok(())
-    }
-
-    /// Says again what is still open, nobody looks after and nobody silenced.
-    async fn remind(&self, view: &StatusView, withheld: &Withheld, seen: &mut Seen) -> Result<(), Failure> {
-        let every_ms = self.hook.config.remind_s.saturating_mul(1_000);
-        if every_ms == 0 {
-            return Ok(());
-        }
-        let wanted = |alert: &&Alert| {
-            let quiet = view.marks.get(&alert.incident).is_some_and(|mark| !mark.silenced_by.is_empty() || mark.acknowledged.is_some());
-            alert.severity >= self.hook.config.severity && !quiet && withheld.told(&alert.incident).is_none()
-        };
-        let mut now = BTreeMap::new();
-        for alert in view.open.iter().filter(wanted) {
-            let turn = view.at_ms.saturating_sub(alert.at_ms) / every_ms;
-            // One that was not seen before may have been reminded of by a process before this one: its next turn will come.
-            let before = seen.turns.get(&alert.incident).copied().unwrap_or(turn);
-            if turn > before {
-                self.send_until_taken(alert, &format!("{}.reminder.{turn}", alert.id)).await?;
-            }
-            now.insert(alert.incident.clone(), turn);
-        }
-        seen.turns = now;
-        Ok(())
+        withheld.keep(&alert.incident, heard).await?;
+        self.post.metrics.withheld();
+        Ok(false)
     }
 
     /// Where in the log it is. A new one begins with what comes from now on.
@@ -227,42 +212,69 @@ impl Hook {
         format!("delivery.{}", homeostat_schemas::subject::Token(&self.hook.name))
     }
 
-    async fn deliver(&self, alert: &Alert) -> Result<(), Failure> {
-        self.send_until_taken(alert, &alert.id).await
-    }
-
-    /// Posts one alert until it is taken, refused for good, or too old.
-    async fn send_until_taken(&self, alert: &Alert, id: &str) -> Result<(), Failure> {
+    /// Posts one alert until it is taken, refused for good, or too old; or, if what the log says up to a position may keep it from being
+    /// told, until it is silenced.
+    async fn deliver(&self, alert: &Alert, up_to: Option<Position>) -> Result<Outcome, Failure> {
         let body = serde_json::to_vec(alert)?;
         let began = Instant::now();
-        let give_up = Duration::from_secs(self.hook.config.give_up_min.get().saturating_mul(60));
-        let (mut pause, mut refusals) = (PAUSE, 0);
+        let (mut pause, mut refusals, mut unsure) = (PAUSE, 0, false);
         loop {
-            let why = match self.send(id, &body).await {
-                Ok(status) if status.is_success() => {
-                    self.post.metrics.delivered("webhook", 1);
-                    return Ok(());
+            let why = match self.attempt(&alert.id, &body).await {
+                Attempt::Taken => return Ok(Outcome::Done),
+                Attempt::Refused(why) => {
+                    refusals += 1;
+                    why
                 }
-                Ok(status) => {
-                    // About this body, not about the receiver: saying it again will not help.
-                    refusals += u32::from(matches!(
-                        status,
-                        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
-                    ));
-                    format!("it answered {status}")
+                Attempt::Failed { why, unsure: heard } => {
+                    unsure |= heard;
+                    why
                 }
-                // Without the address: it may hold a token.
-                Err(error) => error.without_url().to_string(),
             };
-            self.post.metrics.undelivered("webhook");
-            if refusals >= REFUSALS_MAX || began.elapsed() > give_up {
+            if refusals >= REFUSALS_MAX || began.elapsed() > self.give_up() {
                 tracing::error!(webhook = self.hook.name, alert = alert.id, why, "an alert was not delivered and is given up");
-                return Ok(());
+                return Ok(Outcome::Done);
             }
             tracing::warn!(webhook = self.hook.name, alert = alert.id, why, pause_ms = pause.as_millis(), "the webhook is told later");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+            if let Some(position) = up_to
+                && let Some((_, mark, _)) = self.as_it_is(&alert.incident, position).await
+                && is_silenced(&mark)
+            {
+                return Ok(Outcome::Silenced { unsure });
+            }
         }
+    }
+
+    fn give_up(&self) -> Duration {
+        Duration::from_secs(self.hook.config.give_up_min.get().saturating_mul(60))
+    }
+
+    /// An incident as it is now, what people say about it, and log time; nothing when it is not open.
+    async fn as_it_is(&self, incident: &str, position: Position) -> Option<(Alert, Mark, UnixMs)> {
+        let incident = incident.to_owned();
+        let asked = silenced::ask_at(&self.post, position, move |status| (status.core().open(&incident, status.now()), status.now())).await;
+        let (open, now) = asked?;
+        open.map(|(alert, mark)| (alert, mark, now))
+    }
+
+    /// Posts once.
+    async fn attempt(&self, id: &str, body: &[u8]) -> Attempt {
+        let attempt = match self.send(id, body).await {
+            Ok(status) if status.is_success() => Attempt::Taken,
+            // About this body, not about the receiver.
+            Ok(status @ (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)) => {
+                Attempt::Refused(format!("it answered {status}"))
+            }
+            Ok(status) => Attempt::Failed { why: format!("it answered {status}"), unsure: false },
+            // Without the address: it may hold a token.
+            Err(error) => Attempt::Failed { unsure: !error.is_connect(), why: error.without_url().to_string() },
+        };
+        match attempt {
+            Attempt::Taken => self.post.metrics.delivered("webhook", 1),
+            Attempt::Refused(_) | Attempt::Failed { .. } => self.post.metrics.undelivered("webhook"),
+        }
+        attempt
     }
 
     async fn send(&self, id: &str, body: &[u8]) -> Result<StatusCode, reqwest::Error> {
@@ -279,6 +291,11 @@ impl Hook {
         }
         Ok(request.body(body.to_vec()).send().await?.status())
     }
+}
+
+/// Is it covered by a silence in force?
+fn is_silenced(mark: &Mark) -> bool {
+    !mark.silenced_by.is_empty()
 }
 
 fn signature(key: &hmac::Key, id: &str, timestamp: u64, body: &[u8]) -> String {

@@ -160,6 +160,98 @@ async fn what_somebody_looks_after_is_neither_repeated_nor_passed_on() {
     server.stop().await;
 }
 
+/// How often a webhook has failed.
+async fn failures(gateway: &str) -> u64 {
+    let (_, text) = http_get(gateway, "/metrics").await.unwrap();
+    let failed =
+        |line: &&str| line.starts_with("homeostat_deliveries_total") && line.contains("\"webhook\"") && line.contains("\"failed\"");
+    text.lines().find(failed).and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap()
+}
+
+async fn until_failed_again(gateway: &str, before: u64) {
+    let began = std::time::Instant::now();
+    while failures(gateway).await <= before {
+        assert!(began.elapsed() < PATIENCE, "no delivery failed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_not_be_told_is_told_what_is_so_then() {
+    let server = Server::start().await;
+    let (first, second) = (Pager::start(), Pager::start());
+    let settings = [
+        format!("delivery.webhooks.first.url={}", first.address),
+        format!("delivery.webhooks.second.url={}", second.address),
+        "delivery.webhooks.second.after_s=1".to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &settings, &[]);
+    let gateway = worker.ready().await;
+
+    // The second line does not answer; meanwhile somebody looks after one of two.
+    second.answer(503);
+    something_slow(&gateway, "mine").await;
+    something_slow(&gateway, "yours").await;
+    until_failed_again(&gateway, 0).await;
+    let incident = until_alert(&gateway, "mine", |_| true).await["incident"].as_str().unwrap().to_owned();
+    assert_eq!(post(&gateway, &format!("/api/v1/alerts/{incident}/acknowledge"), json!({ "by": "ann" })).await.0, 202);
+    until_alert(&gateway, "mine", |alert| alert["acknowledged_by"] == "ann").await;
+    second.answer(200);
+    until_told(&second, "yours", "firing").await;
+
+    // The first line does not answer either; what is silenced meanwhile nobody hears of any more.
+    first.answer(500);
+    let before = failures(&gateway).await;
+    something_slow(&gateway, "noisy").await;
+    until_failed_again(&gateway, before).await;
+    homeostat(&server, &["silence", "create", "service=noisy", "--for", "1h"]);
+    until_alert(&gateway, "noisy", |alert| alert["silenced_by"].as_array().is_some_and(|by| !by.is_empty())).await;
+    something_slow(&gateway, "later").await;
+    first.answer(200);
+    until_told(&first, "later", "firing").await;
+    until_told(&second, "later", "firing").await;
+    let services = |pager: &Pager| told(pager).into_iter().map(|(service, _)| service).collect::<Vec<_>>();
+    assert_eq!(services(&first), ["mine", "yours", "later"]);
+    // It may have been told of the noisy one before that was silenced.
+    assert_eq!(services(&second).iter().filter(|service| *service != "noisy").collect::<Vec<_>>(), ["yours", "later"]);
+    worker.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reminders_hold_up_no_alert() {
+    const OPEN: usize = 40;
+    let server = Server::start().await;
+    let pager = Pager::start();
+    let settings = [format!("delivery.webhooks.pager.url={}", pager.address), "delivery.webhooks.pager.remind_s=2".to_owned()];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mut worker = Worker::spawn(&server.path("worker"), Some(&server.url()), &settings, &[]);
+    let gateway = worker.ready().await;
+    for n in 0..OPEN {
+        something_slow(&gateway, &format!("old-{n}")).await;
+    }
+    let is_reminder = |one: &Received| one.id().contains(".reminder.");
+    let reminders = |pager: &Pager| pager.received().iter().filter(|one| is_reminder(one)).count();
+    wait_for("reminders", PATIENCE, || (reminders(&pager) > 0).then_some(())).await;
+    // A round of reminders takes longer than their turn now.
+    pager.takes.store(100, Ordering::SeqCst);
+    let before = reminders(&pager);
+    wait_for("slow reminders", PATIENCE, || (reminders(&pager) > before + 3).then_some(())).await;
+    let before = pager.received().len();
+    something_slow(&gateway, "urgent").await;
+    until_told(&pager, "urgent", "firing").await;
+    let since: Vec<(String, String)> = pager.received()[before..]
+        .iter()
+        .map(|one| (one.id(), serde_json::from_slice::<Value>(&one.body).unwrap()["service"].as_str().unwrap().to_owned()))
+        .collect();
+    let place = since.iter().position(|(id, service)| service == "urgent" && !id.contains(".reminder.")).unwrap();
+    assert!(place < OPEN / 2, "it came after {place} reminders: {since:?}");
+    assert!(since[..place].iter().all(|(_, service)| service != "urgent"), "nobody is reminded of what he has not heard: {since:?}");
+    worker.stop().await;
+    server.stop().await;
+}
+
 impl Alertmanager {
     /// Its silences that are not over.
     async fn silences(&self) -> Vec<Value> {

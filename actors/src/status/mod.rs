@@ -215,6 +215,13 @@ impl StatusCore {
         incidents.iter().filter_map(|incident| Some((incident.clone(), self.findings.mark(incident, &active)?))).collect()
     }
 
+    /// The last message of an open incident, and what people say about it at a log time.
+    #[must_use]
+    pub fn open(&self, incident: &str, now: UnixMs) -> Option<(Alert, Mark)> {
+        let mark = self.findings.mark(incident, &self.silences.active(now))?;
+        Some((self.findings.get(incident)?.clone(), mark))
+    }
+
     /// What people said about alerts, as of a log time.
     #[must_use]
     pub fn said(&self, now: UnixMs) -> Said {

@@ -138,7 +138,11 @@ impl Silence {
             return Err("it ends before it begins, or is over already".to_owned());
         }
         let (by, reason) = (said(&order.by), said(order.reason.as_deref().unwrap_or_default()));
-        Ok(Silence { matchers, starts_ms, ends_ms, window, by, reason, created_ms: now, expired_by: None })
+        let silence = Silence { matchers, starts_ms, ends_ms, window, by, reason, created_ms: now, expired_by: None };
+        if silence.span(now).is_none() {
+            return Err("its window does not open before it ends".to_owned());
+        }
+        Ok(silence)
     }
 
     /// When it is in force, now or next.

@@ -118,6 +118,10 @@ fn what_cannot_be_followed_is_refused_with_a_reason() {
         create("s", json!({ "matchers": ["service=shop"], "ends_ms": START })),
         create("s", json!({ "matchers": ["service=shop"], "ends_ms": u64::MAX })),
         create("s", json!({ "matchers": ["service=shop"], "window": { "from": "02:00", "to": "04:00", "zone": "Middle/Earth" } })),
+        create(
+            "s",
+            json!({ "matchers": ["service=shop"], "duration_ms": 1000, "window": { "from": "02:00", "to": "04:00", "days": ["sat"] } }),
+        ),
         create("", json!({ "matchers": ["service=shop"], "duration_ms": 1000 })),
         create("s", json!("all")),
         order(1.0, ACKNOWLEDGE, "nothing", Value::Null),
@@ -125,7 +129,7 @@ fn what_cannot_be_followed_is_refused_with_a_reason() {
     ]);
     assert_eq!(rig.driver().view().silences, []);
     let said = refusals(&rig);
-    assert_eq!(said.len(), 11, "an order for another mind is none of ours: {said:#?}");
+    assert_eq!(said.len(), 12, "an order for another mind is none of ours: {said:#?}");
     for word in [
         "it has to end",
         "1 to 16 matchers",
@@ -134,6 +138,7 @@ fn what_cannot_be_followed_is_refused_with_a_reason() {
         "over already",
         "year 10000",
         "Middle/Earth",
+        "does not open",
         "its id",
         "no such incident",
     ] {
