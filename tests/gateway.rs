@@ -113,9 +113,11 @@ fn every_error_is_a_problem() {
     assert_eq!(answer.header("allow"), Some("GET, HEAD"));
     assert_eq!(answer.header("connection"), Some("close"), "the body was not read");
     assert_problem(&client.get(&format!("/livez?{}", "x".repeat(3_000)), &[]), 414);
-    for query in ["limit=0", "limit=1001", "limit=x", "severity=awful", "unknown=1"] {
+    for query in ["limit=0", "limit=10001", "limit=x", "severity=awful", "unknown=1"] {
         assert_problem(&client.get(&format!("/api/v1/alerts?{query}"), &[]), 400);
     }
+    assert_problem(&client.get("/api/v1/alerts?all&limit=1001", &[]), 422);
+    assert_eq!(client.get("/api/v1/alerts?limit=10000", &[]).status, 200);
     assert_problem(&house.client().post("/v1/events", &[("content-type", "text/html")], b"{}"), 415);
     assert_problem(&house.client().post("/v1/traces", &[("content-type", "text/html")], b"{}"), 415);
     assert_problem(&client.get("/api/v1/stream", &[("last-event-id", "x")]), 400);

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The service that orders are filed under when they are about none.
 const OWN: &str = "homeostat";
 /// Of an answer, no more is read.
-const ANSWER_MAX: u64 = 16 * 1024 * 1024;
+const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 /// How long the gateway may take.
 const WITHIN: Duration = Duration::from_secs(10);
 

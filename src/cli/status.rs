@@ -46,7 +46,9 @@ pub async fn alerts(context: &mut Context, args: &AlertsArgs) -> Result<Finish, 
         let what = if args.all { "alert" } else { "open alert" };
         let last = match entries.len() {
             shown if shown == args.limit as usize => {
-                format!("the first {shown}; there may be more (--limit), or fewer to look at (--service, --rule, --severity)")
+                format!(
+                    "the first {shown}; there may be more (--limit, `homeostat status` counts them), or fewer to look at (--service, --rule, --severity)"
+                )
             }
             shown => count(shown as u64, what),
         };

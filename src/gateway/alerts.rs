@@ -1,7 +1,7 @@
 //! `/api/v1/alerts`: what was found, open or over.
 
 use super::Gate;
-use super::api::{Answer, Source, asked, database, flag, limit, matches};
+use super::api::{Answer, LIMIT_MAX, Source, asked, database, flag, limit_up_to, matches};
 use super::problem::Problem;
 use crate::store::{AlertFilter, AlertRecord, CommandRecord, DecisionRecord, IncidentRecord};
 use actix_web::{HttpRequest, web};
@@ -29,8 +29,8 @@ pub struct AlertsQuery {
     pub silenced: Option<bool>,
     /// Open ones that somebody looks after (`true`), or nobody (`false`).
     pub acknowledged: Option<bool>,
-    /// At most so many, 1 to 1000; 100 when not said.
-    #[schemars(range(min = 1, max = 1000))]
+    /// At most so many, 1 to 10000, with `all` 1 to 1000; 100 when not said.
+    #[schemars(range(min = 1, max = 10_000))]
     pub limit: Option<u32>,
     /// With `all`: older than the one of this `number`.
     #[schemars(range(min = 0, max = 18_446_744_073_709_551_615_u64))]
@@ -90,11 +90,17 @@ impl From<AlertRecord> for AlertEntry {
     }
 }
 
+/// Most open findings of an answer: as many as the status actor keeps.
+const OPEN_MAX: u32 = 10_000;
+
 /// `/api/v1/alerts`
 pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answer {
     let asked: AlertsQuery = asked(&request)?;
-    let limit = limit(asked.limit)?;
     let all = flag(asked.all.as_deref());
+    let limit = limit_up_to(asked.limit, OPEN_MAX)?;
+    if all && limit > LIMIT_MAX {
+        return Err(Problem::unprocessable("limit: 1 to 1000 with `all`; go on with `before`"));
+    }
     let view = gate.state.slots.status.view().await;
     if !all && let Some(mut view) = view {
         let open = view.open.into_iter().filter(|alert| {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Most rows of an answer, and how many there are when nobody asks.
-const LIMIT_MAX: u32 = 1_000;
+pub(super) const LIMIT_MAX: u32 = 1_000;
 const LIMIT_DEFAULT: u32 = 100;
 /// The header that says who answered.
 pub(super) const SOURCE: &str = "homeostat-source";
@@ -48,10 +48,14 @@ pub(super) fn flag(value: Option<&str>) -> bool {
 }
 
 pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    limit_up_to(asked, LIMIT_MAX)
+}
+
+pub(super) fn limit_up_to(asked: Option<u32>, most: u32) -> Result<u32, Problem> {
     match asked {
         None => Ok(LIMIT_DEFAULT),
-        Some(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-        Some(_) => Err(Problem::bad_request("limit: 1 to 1000")),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::bad_request(format!("limit: 1 to {most}"))),
     }
 }
 

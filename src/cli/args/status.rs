@@ -17,8 +17,8 @@ pub struct AlertsArgs {
     /// Of this severity
     #[arg(long, value_enum)]
     pub severity: Option<Urgency>,
-    /// At most so many, 1 to 1000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// At most so many, 1 to 10000; with --all 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
     /// Exit code 3 when there are any
     #[arg(long)]
