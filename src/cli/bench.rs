@@ -68,16 +68,19 @@ pub async fn run(context: &mut Context, args: &BenchArgs) -> Result<Finish, CliE
     let answers = publish(&log, &root, args, run, began).await?;
     let (ended, took) = (Instant::now(), began.elapsed().as_secs_f64());
     ending.send_replace(true);
-    let alerts = match alerts {
-        Some(alerts) => Some(alerts.await.map_err(|why| CliError::new("alerts could not be followed").because(why))??),
-        None => None,
-    };
-    let lag = match behind.await.ok().flatten() {
-        Some(max_messages) => {
-            Some(Lag { max_messages, caught_up_s: caught_up(context, &log, Duration::from_millis(args.settle), ended).await })
+    let alerts = async {
+        match alerts {
+            Some(alerts) => alerts.await.map_err(|why| CliError::new("alerts could not be followed").because(why))?.map(Some),
+            None => Ok(None),
         }
-        None => None,
     };
+    let lag = async {
+        let max_messages = behind.await.ok().flatten()?;
+        Some(Lag { max_messages, caught_up_s: caught_up(context, &log, Duration::from_millis(args.settle), ended).await })
+    };
+    // At the same time: alerts that do not come say nothing of when the rest was taken.
+    let (alerts, lag) = futures::join!(alerts, lag);
+    let alerts = alerts?;
     #[expect(clippy::cast_precision_loss, reason = "counts of a bench are far below 2^53")]
     let per_s = |count: u64| count as f64 / took.max(f64::EPSILON);
     let report = Report {

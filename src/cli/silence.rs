@@ -140,6 +140,7 @@ fn tell(out: &mut Out, silence: &Value) -> Result<(), CliError> {
         when.push_str(&format!(", ended by {by}"));
     }
     let covers = silence["covers"].as_u64().unwrap_or_default();
+    let covers = if text("state") == "ended" { String::new() } else { format!("; covers {}", count(covers, "open incident")) };
     let why = if text("reason").is_empty() { String::new() } else { format!(": {}", text("reason")) };
-    out.line(format!("        {}; covers {}; by {}{}", plain(&when), count(covers, "open incident"), plain(text("by")), plain(&why)))
+    out.line(format!("        {}{covers}; by {}{}", plain(&when), plain(text("by")), plain(&why)))
 }

@@ -121,7 +121,7 @@ pub(super) async fn alerts(gate: web::Data<Gate>, request: HttpRequest) -> Answe
     if asked.silenced.is_some() || asked.acknowledged.is_some() {
         return Err(match all {
             true => Problem::unprocessable("`silenced` and `acknowledged` are about open findings: ask without `all`"),
-            false => Problem::unavailable("the status actor is not running here; ask again"),
+            false => Problem::not_here("status"),
         });
     }
     let filter = AlertFilter {

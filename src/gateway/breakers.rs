@@ -25,7 +25,7 @@ pub(super) async fn breakers(gate: web::Data<Gate>, request: HttpRequest) -> Ans
     let asked: BreakersQuery = asked(&request)?;
     let limit = limit(asked.limit)? as usize;
     // What is open is told by the findings as well; the breakers themselves are the mind's alone.
-    let view = gate.state.slots.breaker.view().await.ok_or_else(|| Problem::unavailable("the breaker actor is not running here"))?;
+    let view = gate.state.slots.breaker.view().await.ok_or_else(|| Problem::not_here("breaker"))?;
     let rows = view.into_iter().filter(|row| matches(asked.service.as_deref(), &row.service) && matches(asked.peer.as_deref(), &row.peer));
     Ok(Source::Mind.answers(&rows.take(limit).collect::<Vec<_>>()))
 }

@@ -23,7 +23,7 @@ pub struct DriftQuery {
 pub(super) async fn drift(gate: web::Data<Gate>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let asked: DriftQuery = asked(&request)?;
     let view = gate.state.slots.drift.view().await;
-    let mut view = view.ok_or_else(|| Problem::unavailable("the drift actor is not running here; ask the process that owns the log"))?;
+    let mut view = view.ok_or_else(|| Problem::not_here("drift"))?;
     view.models.retain(|model| matches(asked.service.as_deref(), &model.service) && matches(asked.model.as_deref(), &model.model));
     for model in &mut view.models {
         model.features.retain(|feature| matches(asked.feature.as_deref(), &feature.feature));

@@ -26,8 +26,7 @@ pub struct ForecastsQuery {
 pub(super) async fn forecasts(gate: web::Data<Gate>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let asked: ForecastsQuery = asked(&request)?;
     let limit = limit(asked.limit)? as usize;
-    let mut view =
-        gate.state.slots.forecast.view().await.ok_or_else(|| Problem::unavailable("the forecast actor is not running here; ask again"))?;
+    let mut view = gate.state.slots.forecast.view().await.ok_or_else(|| Problem::not_here("forecast"))?;
     view.series.retain(|series| {
         matches(asked.service.as_deref(), &series.service)
             && matches(asked.metric.as_deref(), &series.metric)

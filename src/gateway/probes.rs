@@ -54,7 +54,7 @@ pub(super) async fn service(
     let view = match view {
         Some(view) => view,
         None if brief => return Ok(word(StatusCode::SERVICE_UNAVAILABLE)),
-        None => return Err(Problem::unavailable("the health actor is not running here; ask again")),
+        None => return Err(Problem::not_here("health")),
     };
     let service = view.services.get(name.as_str()).ok_or_else(unknown)?;
     let status = StatusCode::from_u16(service.verdict.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);

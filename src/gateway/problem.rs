@@ -47,6 +47,13 @@ impl Problem {
     }
 
     /// 400.
+    /// Only the process that owns the log has minds.
+    pub(super) fn not_here(actor: &str) -> Self {
+        Self::unavailable(format!(
+            "no {actor} actor runs in this process: it is starting, or another process works; ask again, or ask that one"
+        ))
+    }
+
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }

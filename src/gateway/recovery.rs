@@ -93,7 +93,7 @@ impl OrderRequest {
 /// `/api/v1/recovery`
 pub(super) async fn view(gate: web::Data<Gate>) -> Result<HttpResponse, Problem> {
     let view = gate.state.slots.recovery.view().await;
-    let view = view.ok_or_else(|| Problem::unavailable("the recovery actor is not running here; ask again"))?;
+    let view = view.ok_or_else(|| Problem::not_here("recovery"))?;
     Ok(Source::Mind.answers(&view))
 }
 

@@ -101,7 +101,7 @@ async fn give(gate: &Gate, caller: &Caller, request: &HttpRequest, order: Order,
 pub(super) async fn list(gate: web::Data<Gate>, request: HttpRequest) -> Answer {
     let asked: SilencesQuery = super::api::asked(&request)?;
     let view = gate.state.slots.status.view().await;
-    let mut silences = view.ok_or_else(|| Problem::unavailable("the status actor is not running here; ask again"))?.silences;
+    let mut silences = view.ok_or_else(|| Problem::not_here("status"))?.silences;
     silences.retain(|silence| asked.state.is_none_or(|state| state == silence.state));
     Ok(Source::Mind.answers(&silences))
 }
