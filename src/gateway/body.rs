@@ -148,11 +148,24 @@ pub(super) async fn json<T: DeserializeOwned>(gate: &Gate, request: &HttpRequest
         let (line, column) = (error.line(), error.column());
         match error.classify() {
             Category::Data => Problem::unprocessable(format!(
-                "the body is not {what}, see line {line} column {column}; /api/v1/openapi.json says how one looks"
+                "the body is not {what}{}, see line {line} column {column}; /api/v1/openapi.json says how one looks",
+                wrong(&error.to_string())
             )),
             _ => Problem::bad_request(format!("the body is not JSON, see line {line} column {column}")),
         }
     })
+}
+
+/// Which of our own words is missing, or which there are where another one stood; nothing of what was sent.
+fn wrong(said: &str) -> String {
+    if let Some((field, _)) = said.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+        return format!(" (`{field}` is missing)");
+    }
+    // What was sent comes first, whatever it says.
+    match said.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected ")) {
+        Some((_, known)) => format!(" (a field that is not known, expected {})", known.split(" at line ").next().unwrap_or_default()),
+        None => String::new(),
+    }
 }
 
 /// Reads a body of at most `limit` bytes after decompression.
@@ -191,6 +204,22 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+
+    #[test]
+    fn what_is_wrong_is_told_in_our_own_words() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only its form is asked for")]
+        struct Body {
+            by: String,
+            reason: Option<String>,
+        }
+        let said = |body: &str| wrong(&serde_json::from_str::<Body>(body).unwrap_err().to_string());
+        assert_eq!(said("{}"), " (`by` is missing)");
+        assert_eq!(said(r#"{"by":"ann","s3cret":1}"#), " (a field that is not known, expected `by` or `reason`)");
+        assert_eq!(said(r#"{"x`, expected s3cret":1}"#), " (a field that is not known, expected `by` or `reason`)");
+        assert_eq!(said(r#"{"by":"s3cret","reason":17}"#), "");
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
