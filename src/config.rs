@@ -117,13 +117,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Who decided a setting: the last one who said something about it, or about a part of it.
+    /// Who decided a setting: the last one who said something about it.
     #[must_use]
     pub fn origin(&self, path: &str) -> Origin {
         let covers = |a: &&Assignment| {
             let own = a.path();
-            let below = |path: &str, table: &str| path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
-            own == path || below(path, &own) || below(&own, path)
+            own == path || path.strip_prefix(&own).is_some_and(|rest| rest.starts_with('.'))
         };
         self.assignments.iter().rev().find(covers).map_or(Origin::Default, |a| a.origin.clone())
     }

@@ -3,9 +3,10 @@
 //! the verdict on one.
 
 use super::args::ExplainArgs;
+use super::healthcheck::percent;
 use super::out::{Tone, plain};
-use super::tail::readable::{local, short, status, tone};
-use super::{CliError, Context, Finish, Out, bus, verify};
+use super::tail::readable::{self, local, short, tone};
+use super::{CliError, Context, Finish, Out, bus, orders, status, verify};
 use crate::config::Config;
 use crate::feed;
 use crate::store::{AlertRecord, CommandRecord, DecisionRecord, IncidentRecord, OutcomeRecord, Store, VerdictRecord};
@@ -36,8 +37,17 @@ pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, Cl
     };
     if context.json {
         context.out.pretty(&Explained { incident: &incident, signature: signature.as_ref().map(Verdict::word) })?;
-    } else {
-        tell(&mut context.out, &incident, signature.as_ref())?;
+        return Ok(Finish::Fine);
+    }
+    tell(&mut context.out, &incident, signature.as_ref())?;
+    // What people say of it now, only a running system knows.
+    if let Some(record) = incident.record.filter(|record| record.resolved_ms.is_none())
+        && let Ok(entry) = orders::ask(context, &format!("/api/v1/alerts/{}", percent(&record.alert.incident))).await
+    {
+        if entry.get("acknowledged_by").is_some_and(|by| !by.is_null()) || !orders::items(&entry, "silenced_by").is_empty() {
+            heading(&mut context.out, "what people say")?;
+        }
+        status::people(&mut context.out, &entry, "  ")?;
     }
     Ok(Finish::Fine)
 }
@@ -297,7 +307,7 @@ fn command(out: &mut Out, record: &CommandRecord) -> Result<(), CliError> {
         plain(&command.id)
     ))?;
     for OutcomeRecord { logged_ms, outcome, .. } in outcomes {
-        let (tone, word) = status(outcome.status);
+        let (tone, word) = readable::status(outcome.status);
         let word = out.paint(tone, word);
         out.line(format!("    {} {word} {}", local(*logged_ms), short(outcome.detail.as_deref().unwrap_or_default())))?;
     }
