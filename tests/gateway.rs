@@ -10,6 +10,8 @@ mod hostile;
 mod house;
 #[path = "gateway/keys.rs"]
 mod keys;
+#[path = "common/process.rs"]
+mod process;
 #[path = "gateway/registry.rs"]
 mod registry;
 #[path = "gateway/tls.rs"]

@@ -114,6 +114,13 @@ impl Objects {
         }
     }
 
+    /// What found no room with an actor.
+    fn no_room<const N: usize>(&self, actor: &str, refused: [(&str, u64); N]) {
+        for (what, count) in refused {
+            self.put(Id::NoRoom, [actor, what], number(count));
+        }
+    }
+
     /// The first of the objects, the rest counted.
     fn some<T>(&self, of: &str, objects: impl ExactSizeIterator<Item = T>) -> impl Iterator<Item = T> {
         self.put(Id::LeftOut, [of], number(objects.len().saturating_sub(self.max)));
@@ -122,6 +129,7 @@ impl Objects {
 
     /// Open findings.
     pub fn status(&self, view: &StatusView) {
+        self.no_room("status", [("open_findings", view.dropped.open), ("commands", view.dropped.commands)]);
         for alert in self.some("alerts", view.open.iter()) {
             let trace = alert.trace.as_deref().unwrap_or_default();
             let labels = [&alert.incident, &alert.id, &alert.rule, alert.severity.name(), &alert.service, &*short(&alert.summary), trace];
@@ -134,6 +142,9 @@ impl Objects {
 
     /// Watched services.
     pub fn health(&self, view: &HealthView) {
+        let totals = &view.totals;
+        let refused = [("events", totals.refused), ("names", totals.evicted), ("checks", totals.overfull), ("findings", totals.no_room)];
+        self.no_room("health", refused);
         for (name, service) in self.some("services", view.services.iter()) {
             let level = match service.verdict.ready {
                 Level::Pass => 0.0,
@@ -155,6 +166,9 @@ impl Objects {
 
     /// Statements, those that took the most time.
     pub fn query(&self, view: &QueryView) {
+        let totals = &view.totals;
+        let refused = [("executions", totals.other_calls), ("spans", totals.unseen_spans), ("traces", totals.evicted_traces)];
+        self.no_room("query", refused);
         for row in self.some("statements", view.queries.iter()) {
             let statement = short(&row.statement);
             let labels = [&*row.service, &*row.fingerprint, &*statement];
@@ -198,6 +212,7 @@ impl Objects {
 
     /// Features of models, in order of their names.
     pub fn drift(&self, view: &DriftView) {
+        self.no_room("drift", [("values", view.no_room)]);
         let features: Vec<_> = view.models.iter().flat_map(|model| model.features.iter().map(move |feature| (model, feature))).collect();
         for (model, feature) in self.some("features", features.into_iter()) {
             let labels = [&*model.service, &*model.model, &*feature.feature];
@@ -222,6 +237,7 @@ impl Objects {
 
     /// Series, in order of their names.
     pub fn forecast(&self, view: &ForecastView) {
+        self.no_room("forecast", [("series", view.refused)]);
         for series in self.some("series", view.series.iter()) {
             self.one_series(series, view.at_ms);
         }
@@ -259,6 +275,7 @@ impl Objects {
 
     /// Processes, those that leak first.
     pub fn leak(&self, view: &LeakView) {
+        self.no_room("leak", [("reports", view.totals.refused)]);
         for row in self.some("processes", view.processes.iter()) {
             let labels = [&*row.service, row.instance.as_deref().unwrap_or_default()];
             let [service, instance] = labels;
@@ -287,6 +304,7 @@ impl Objects {
 
     /// API keys, those first for which something is due first.
     pub fn key_rotation(&self, view: &KeyRotationView) {
+        self.no_room("key_rotation", [("keys", view.totals.no_room)]);
         for row in self.some("keys", view.keys.iter()) {
             let labels = [&*row.key, &*row.owner];
             let [key, owner] = labels;
@@ -305,6 +323,7 @@ impl Objects {
 
     /// What is done about what is wrong.
     pub fn recovery(&self, view: &RecoveryView) {
+        self.no_room("recovery", [("incidents", view.dropped)]);
         for (what, count) in &view.counts {
             self.put(Id::RecoveryDecisions, [what.name()], number(*count));
         }

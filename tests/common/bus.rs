@@ -109,8 +109,7 @@ impl Rendered {
     }
 
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
-        assert!(status.success());
+        super::process::signal(self.child.id(), signal);
     }
 
     /// Names of all users with this role.

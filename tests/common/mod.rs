@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod postgres;
+pub mod process;
 pub mod story;
 
 use homeostat_nats::{Bus, BusConfig, Embedded, EmbeddedConfig, EmbeddedError, Log, StreamConfig};
@@ -134,8 +135,7 @@ impl Worker {
     }
 
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
-        assert!(status.success());
+        process::signal(self.child.id(), signal);
     }
 
     /// SIGTERM, and what it ends with.

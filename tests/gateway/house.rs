@@ -111,9 +111,8 @@ impl House {
 
     /// Makes the bus stand still until the answer is dropped.
     pub fn stop_bus(&self) -> StoppedBus {
-        let pid = i32::try_from(self.embedded.as_ref().unwrap().state().borrow().pid.unwrap()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        let pid = self.embedded.as_ref().unwrap().state().borrow().pid.unwrap();
+        super::process::signal(pid, "STOP");
         StoppedBus(pid)
     }
 
@@ -146,11 +145,11 @@ impl House {
 }
 
 /// A bus that stands still.
-pub struct StoppedBus(rustix::process::Pid);
+pub struct StoppedBus(u32);
 
 impl Drop for StoppedBus {
     fn drop(&mut self) {
-        rustix::process::kill_process(self.0, rustix::process::Signal::CONT).unwrap();
+        super::process::signal(self.0, "CONT");
     }
 }
 

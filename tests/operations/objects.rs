@@ -5,18 +5,20 @@ use super::repository;
 use crate::metrics::Prometheus;
 use homeostat::metrics::{self, Objects};
 use homeostat_actors::breaker::{BreakerView, ShedMode};
+use homeostat_actors::core::Settings;
 use homeostat_actors::drift::{DriftView, FeatureView, LookView, ModelView, Stage as DriftStage, Verdict};
+use homeostat_actors::driver::Driver;
 use homeostat_actors::forecast::{ExhaustionView, ForecastView, PointView, SeriesView};
 use homeostat_actors::health::{CacheView, HealthView, Requests, ServiceView, Totals, Verdict as HealthVerdict};
 use homeostat_actors::key_rotation::{Act, KeyRotationView, KeyRow, KeyTotals};
 use homeostat_actors::leak::{LeakRow, LeakRule, LeakTotals, LeakView, Measured, Tier, ToLimit};
-use homeostat_actors::query::{Advice, AdviceKind, QueryRow, QueryView};
+use homeostat_actors::query::{Advice, AdviceKind, QueryConfig, QueryCore, QueryRow, QueryView};
 use homeostat_actors::recovery::{Budget, RecoveryView, Stage, What};
 use homeostat_actors::status::StatusView;
 use homeostat_schemas::event::BreakerState;
 use homeostat_schemas::key::KeyState;
-use homeostat_schemas::{AdmissionState, Alert, Mode};
-use serde_json::Value;
+use homeostat_schemas::{AdmissionState, Alert, Content, Delivery, Event, Mode, TraceContext};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -285,6 +287,24 @@ fn what_finds_no_room_is_counted() {
     assert!(text.contains("homeostat_objects_left_out{of=\"breakers\"} 0"), "{text}");
     let none = shown(0).encode();
     assert!(!none.contains("homeostat_query_calls_total{") && none.ends_with("# EOF\n"), "{none}");
+}
+
+#[test]
+fn what_an_actor_has_no_room_for_is_told_of_however_much_is_shown() {
+    let config = QueryConfig { services_max: 1, ..QueryConfig::default() };
+    let mut mind = Driver::<QueryCore>::new("test", Settings { config, ..Settings::default() });
+    for (position, service) in (1..).zip(["shop", "till", "till", "mail"]) {
+        let query = json!({ "kind": "query", "service": service, "at_ms": 1_000, "took_us": 1_000, "statement": "select a from t" });
+        let content = Content::Events(vec![Ok(Event::from_json(query.to_string().as_bytes()).unwrap())]);
+        mind.step(&Delivery { position, at: 1_000 * position, subject: String::new(), content, context: TraceContext::default() });
+    }
+    let objects = Objects::new(1);
+    objects.query(&mind.view());
+    let text = objects.encode();
+    for (what, count) in [("executions", 3), ("traces", 0)] {
+        let line = format!("homeostat_actor_no_room_total{{actor=\"query\",what=\"{what}\"}} {count}");
+        assert!(text.lines().any(|there| there.trim_end_matches(".0") == line), "{line}: {text}");
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub struct QueryTotals {
     pub slow_calls: u64,
     /// Shapes told apart.
     pub shapes: u64,
-    /// Executions counted under `__other__`.
+    /// Executions counted under `__other__`: there was no room for their service or their statement.
     pub other_calls: u64,
     /// Shapes that gave their place to new ones.
     pub retired_shapes: u64,
@@ -189,11 +189,13 @@ pub(super) fn view(core: &QueryCore) -> QueryView {
 
 fn totals(core: &QueryCore) -> QueryTotals {
     let stats = || core.shapes.iter().map(|(_, shape)| &shape.stats).chain(core.shapes.other.values());
+    let of_other = core.shapes.iter().filter(|(_, shape)| core.shapes.services.name(shape.service) == OTHER).map(|(_, shape)| &shape.stats);
+    let other = of_other.chain(core.shapes.other.values());
     QueryTotals {
         calls: stats().fold(0, |sum, stats| sum.saturating_add(stats.calls)),
         slow_calls: stats().fold(0, |sum, stats| sum.saturating_add(stats.slow_calls)),
         shapes: core.shapes.len() as u64,
-        other_calls: core.shapes.other.values().fold(0, |sum, stats| sum.saturating_add(stats.calls)),
+        other_calls: other.fold(0, |sum, stats| sum.saturating_add(stats.calls)),
         retired_shapes: core.retired,
         open_traces: core.traces.len() as u64,
         open_spans: core.traces.spans() as u64,

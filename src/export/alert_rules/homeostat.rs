@@ -51,6 +51,15 @@ pub(super) const HOMEOSTAT: &[PromRule] = &[
         advice: "Raise `nats.stream.checkpoints_max_bytes`, or lower the limits of the actor whose state is that large (`homeostat_actor_checkpoint_size_bytes`).",
     },
     PromRule {
+        alert: "HomeostatNoRoom",
+        expr: "sum without (instance) (increase(homeostat_actor_no_room_total[15m])) > 0",
+        hold: "15m",
+        severity: "warning",
+        summary: "Actor {{ $labels.actor }} has no room for {{ $labels.what }}",
+        description: "A limit of its settings is reached; what is beyond it is counted together under `__other__`, or not at all.",
+        advice: "Raise the limit of the actor (`homeostat config explain actors`), or send fewer names: an id in a name makes each one new.",
+    },
+    PromRule {
         alert: "HomeostatDeadMessages",
         expr: grew!("homeostat_dead_total", "10m"),
         hold: "0s",

@@ -40,6 +40,12 @@ pub(super) fn overview() -> Vec<Panel> {
         .limits(0.05, 0.5),
         Panel::lines("Behind", "short", "max by (actor) (homeostat_actor_lag_messages)", "{{actor}}").limits(1_000.0, 10_000.0),
         Panel::stack("Restarts of actors", "short", "sum by (actor) (increase(homeostat_actor_restarts_total[1h]))", "{{actor}}"),
+        Panel::lines(
+            "No room in an hour",
+            "short",
+            "sum by (actor, what) (increase(homeostat_actor_no_room_total[1h]))",
+            "{{actor}} {{what}}",
+        ),
         Panel::traces("Latest alerts, traced", "{ resource.service.name = \"homeostat\" && span.homeostat.rule != nil }")
             .about("From the publisher's message to the alert. Needs Tempo."),
     ]

@@ -109,6 +109,7 @@ kinds! {
     RecoveryIncidents = gauge("homeostat_recovery_incidents", &["stage"], "Incidents by how far their cure has come");
     RecoveryBudget = gauge("homeostat_recovery_budget", &["bound"], "Commands of late (used), and how many there may be (limit)");
     RecoveryStopped = gauge("homeostat_recovery_stopped", &["by"], "What is stopped: by a person (pause), by the fleet brake (brake)");
+    NoRoom = gauge("homeostat_actor_no_room", &["actor", "what"], "What an actor could not tell apart or keep, because a limit of its settings was reached").counted();
     LeftOut = gauge("homeostat_objects_left_out", &["of"], "Objects that are not shown here, because there are more than `gateway.metrics_objects_max`");
 }
 
