@@ -128,6 +128,13 @@ impl Post {
     }
 }
 
+/// The host and port of an address, for people: the whole of it may hold a password.
+fn place(url: &str) -> String {
+    let url = reqwest::Url::parse(url).ok();
+    let place = url.as_ref().and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+    place.unwrap_or_else(|| "an address that is none".to_owned())
+}
+
 /// The alert in a message of the log, if it is one.
 fn alert(delivery: Delivery) -> Option<Alert> {
     match delivery.content {

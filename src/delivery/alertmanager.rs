@@ -6,7 +6,7 @@
 
 use super::reading::Reading;
 use super::silences::Silences;
-use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert, silenced};
+use super::{AlertmanagerConfig, PAUSE, PAUSE_MAX, Post, alert, place, silenced};
 use crate::clock::now_ms;
 use crate::feed::decode;
 use crate::system::told;
@@ -76,7 +76,7 @@ impl Member {
                 pause = PAUSE;
                 continue;
             };
-            tracing::warn!(url = self.url, %error, pause_ms = pause.as_millis(), "this Alertmanager is told later");
+            tracing::warn!(member = place(&self.url), %error, pause_ms = pause.as_millis(), "this Alertmanager is told later");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
             // What came meanwhile is open, and told again; or it is over, and runs out.
@@ -189,7 +189,7 @@ impl Sender {
         for (member, url) in self.members.iter().zip(&self.config.urls) {
             if member.try_send(bodies.clone()).is_err() {
                 self.post.metrics.undelivered("alertmanager");
-                tracing::warn!(url, "this Alertmanager does not keep up; it is told of what is open with the next resend");
+                tracing::warn!(member = place(url), "this Alertmanager does not keep up; it is told of what is open with the next resend");
             }
         }
     }

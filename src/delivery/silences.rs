@@ -5,7 +5,7 @@
 //! for as long as it is open: it is not notified of again. Their comments end in a mark by which they are found again, whichever
 //! process made them. What people made in Alertmanager itself is left alone.
 
-use super::Post;
+use super::{Post, place};
 use homeostat_actors::status::Said;
 use homeostat_schemas::silence::{Matcher, Operator};
 use homeostat_schemas::time::{parse, rfc3339};
@@ -106,7 +106,7 @@ impl Silences {
                         tracing::warn!(%status, why, mark, "Alertmanager does not take this silence: it will notify of what it covers");
                     }
                 } else if !status.is_success() {
-                    return Err(format!("{base} answered {status}").into());
+                    return Err(format!("{} answered {status}", place(base)).into());
                 }
             }
             self.told.insert(mark.clone(), (to_ms, wanted.matchers.clone()));
@@ -115,7 +115,7 @@ impl Silences {
         for There { id, .. } in there.into_values() {
             let answer = post.client.delete(format!("{base}/api/v2/silence/{id}")).send().await?;
             if !answer.status().is_success() && answer.status().as_u16() != 404 {
-                return Err(format!("{base} answered {}", answer.status()).into());
+                return Err(format!("{} answered {}", place(base), answer.status()).into());
             }
         }
         Ok(())
@@ -190,11 +190,11 @@ fn body(mark: &str, wanted: &Wanted, id: Option<String>) -> Value {
 async fn there(post: &Post, base: &str) -> Result<BTreeMap<String, There>, Failure> {
     let answer = post.client.get(format!("{base}/api/v2/silences")).send().await?;
     if !answer.status().is_success() {
-        return Err(format!("{base} answered {}", answer.status()).into());
+        return Err(format!("{} answered {}", place(base), answer.status()).into());
     }
     let bytes = answer.bytes().await?;
     if bytes.len() > ANSWER_MAX {
-        return Err(format!("{base} has more silences than can be read").into());
+        return Err(format!("{} has more silences than can be read", place(base)).into());
     }
     let all: Vec<Value> = serde_json::from_slice(&bytes)?;
     let beginning = format!("[{} ", owner(post));
