@@ -44,10 +44,7 @@ pub async fn run(context: &mut Context, args: &ExplainArgs) -> Result<Finish, Cl
     if let Some(record) = incident.record.filter(|record| record.resolved_ms.is_none())
         && let Ok(entry) = orders::ask(context, &format!("/api/v1/alerts/{}", percent(&record.alert.incident))).await
     {
-        if entry.get("acknowledged_by").is_some_and(|by| !by.is_null()) || !orders::items(&entry, "silenced_by").is_empty() {
-            heading(&mut context.out, "what people say")?;
-        }
-        status::people(&mut context.out, &entry, "  ")?;
+        list(&mut context.out, "what people say", &status::people(&entry))?;
     }
     Ok(Finish::Fine)
 }

@@ -62,21 +62,19 @@ fn alert(out: &mut Out, entry: &Value) -> Result<(), CliError> {
     let alert =
         Alert::deserialize(entry).map_err(|error| CliError::new("the gateway's answer holds something that is no alert").because(error))?;
     readable::alert(out, &alert, None)?;
-    people(out, entry, "    ")
+    people(entry).iter().try_for_each(|said| out.line(out.paint(Tone::Faint, &format!("    {said}"))))
 }
 
-/// What people say about an alert of the gateway's answer.
-pub(super) fn people(out: &mut Out, entry: &Value, indent: &str) -> Result<(), CliError> {
+/// What people say about an alert of the gateway's answer, line by line.
+pub(super) fn people(entry: &Value) -> Vec<String> {
     let text = |key: &str| entry.get(key).and_then(Value::as_str).map(plain);
-    if let Some(by) = text("acknowledged_by") {
+    let acknowledged = text("acknowledged_by").map(|by| {
         let reason = text("acknowledged_reason").map_or_else(String::new, |reason| format!(": {reason}"));
-        out.line(out.paint(Tone::Faint, &format!("{indent}{by} looks after it{reason}")))?;
-    }
+        format!("{by} looks after it{reason}")
+    });
     let silences: Vec<String> = items(entry, "silenced_by").iter().filter_map(Value::as_str).map(plain).collect();
-    if !silences.is_empty() {
-        out.line(out.paint(Tone::Faint, &format!("{indent}silenced by {}", silences.join(", "))))?;
-    }
-    Ok(())
+    let silenced = (!silences.is_empty()).then(|| format!("silenced by {}", silences.join(", ")));
+    acknowledged.into_iter().chain(silenced).collect()
 }
 
 /// The process, its parts that are not well, and what is open.

@@ -253,9 +253,11 @@ impl Hook {
     /// An incident as it is now, what people say about it, and log time; nothing when it is not open.
     async fn as_it_is(&self, incident: &str, position: Position) -> Option<(Alert, Mark, UnixMs)> {
         let incident = incident.to_owned();
-        let asked = silenced::ask_at(&self.post, position, move |status| (status.core().open(&incident, status.now()), status.now())).await;
-        let (open, now) = asked?;
-        open.map(|(alert, mark)| (alert, mark, now))
+        let asked = silenced::ask_at(&self.post, position, move |status| {
+            let now = status.now();
+            status.core().open(&incident, now).map(|(alert, mark)| (alert, mark, now))
+        });
+        asked.await.flatten()
     }
 
     /// Posts once.
